@@ -1,0 +1,171 @@
+"""The extension object."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, cast
+
+import requests
+from flask import Blueprint, Flask
+from flask.sansio.blueprints import Blueprint as SansioBlueprint
+from flask.sansio.blueprints import BlueprintSetupState
+
+from .backends import PRESETS, Backend
+from .client import ApiClient
+from .config import Config
+from .errors import ConfigError
+from .globals import current_user
+from .guard import Guard
+from .hooks import after_request, before_request
+from .policies import refuse_contradiction
+from .sansio.access import GUEST, PUBLIC, Policy
+from .state import EXTENSION, AppState, Mount, app_state, remember_mount
+from .stores import store_from_url
+from .transport import Transport
+from .types import Store
+from .views import add_routes
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+
+class ApiLayer:
+    """Puts a Flask app in front of a JWT API.
+
+    ::
+
+        app = Flask(__name__)
+        app.config.from_prefixed_env()
+        layer = ApiLayer(app)
+        app.register_blueprint(layer.blueprint)
+
+    One instance serves several apps; each keeps its own configuration.
+
+    :param app: set up at once; else call :meth:`init_app`.
+    :param backend: what the backend looks like; the preset that API_LAYER_BACKEND names by default.
+    :param store: for the ledger; the one that API_LAYER_STORE_URL names by default.
+    :param session: your own ``requests.Session`` for calls other than the proxy's (own adapters, client certificates). It is used by
+        all threads and for all users; cookies, redirects and the environment's proxies stay off.
+    :param settings: API_LAYER keys in lower case (``backend_url="..."``), where the app's config has none.
+    :raises ConfigError: with everything that is wrong with the configuration.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        backend: Backend | None = None,
+        store: Store | None = None,
+        session: requests.Session | None = None,
+        **settings: Any,
+    ) -> None:
+        self._backend = backend
+        self._store = store
+        self._session = session
+        self._settings = settings
+        self._protected: dict[SansioBlueprint, Policy] = {}
+        self._apps: list[weakref.ref[Flask]] = []
+        self.blueprint = _blueprint()
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Read the app's configuration and wire the layer into it."""
+        if EXTENSION in app.extensions:
+            raise ConfigError([f"the app {app.name!r} has an ApiLayer already; create one per app"])
+        config = Config.from_mapping(
+            app.config,
+            defaults=self._settings,
+            debug=app.debug or app.testing,
+            instance_path=app.instance_path,
+        )
+        backend = (self._backend or PRESETS[config.backend]).with_endpoints(config.endpoints)
+        store = self._store or store_from_url(config.store_url)
+        app.extensions[EXTENSION] = AppState(
+            app,
+            config,
+            backend=backend,
+            transport=_transport(config, self._session),
+            store=store,
+            protected=self._protected,
+        )
+        self._apps.append(weakref.ref(app))
+        app.before_request(before_request)
+        app.after_request(after_request)
+        app.context_processor(lambda: {"current_user": current_user})
+
+    def protect(self, blueprint: Blueprint, *roles: str, guests: bool = False, public: bool = False) -> None:
+        """Gate all views of a blueprint: for users (with any of the roles), for users and guests, or for nobody (``public``).
+
+        A view's own decorator counts instead of its blueprint's, a nested blueprint's policy instead of its parent's.
+        """
+        policy = _policy(roles, guests=guests, public=public)
+        refuse_contradiction([policy, self._protected.get(blueprint, policy)], f"blueprint {blueprint.name}")
+        self._protected[blueprint] = policy
+
+    def guard(
+        self, wsgi_app: WSGIApplication, *roles: str, guests: bool = False, app: Flask | None = None
+    ) -> WSGIApplication:
+        """``wsgi_app`` behind the same gate as a view, for apps mounted beside the Flask app.
+
+        ``DispatcherMiddleware(app.wsgi_app, {"/reports": layer.guard(reports, "admin", app=app)})``
+
+        :param app: whose sessions count; by default the one app that this layer was set up for.
+        """
+        return Guard(wsgi_app, app or self._only_app(), _policy(roles, guests=guests, public=False))
+
+    def client_for(self, token: str) -> ApiClient:
+        """Calls to the backend with a token that you have, for jobs outside a request; needs an app context."""
+        host = app_state()
+        return ApiClient(
+            host.transport,
+            bearer=lambda: token,
+            renew=lambda _: None,
+            public=host.proxy_public,
+            total_timeout=host.config.total_timeout,
+        )
+
+    def _only_app(self) -> Flask:
+        apps = [app for app in (reference() for reference in self._apps) if app is not None]
+        if len(apps) != 1:
+            raise ConfigError(
+                [f"guard() cannot choose among {len(apps)} apps; write guard(wsgi_app, ..., app=app)"]
+            )
+        return apps[0]
+
+
+def _blueprint() -> Blueprint:
+    blueprint = Blueprint("api_layer", __name__, url_prefix="/api")
+    add_routes(blueprint)
+    blueprint.record(_remember_mount)
+    return blueprint
+
+
+def _remember_mount(setup: BlueprintSetupState) -> None:
+    prefix = (setup.url_prefix or "").rstrip("/")
+    if not prefix.startswith("/") or "<" in prefix:
+        raise ConfigError(
+            [f"the blueprint's url_prefix {setup.url_prefix!r} must be a path of its own, such as '/api'"]
+        )
+    endpoint = f"{setup.name_prefix}.{setup.name}".lstrip(".")
+    remember_mount(cast(Flask, setup.app), Mount(prefix, endpoint))
+
+
+def _transport(config: Config, session: requests.Session | None) -> Transport:
+    return Transport(
+        config.backend_url,
+        connect_timeout=config.connect_timeout,
+        read_timeout=config.read_timeout,
+        total_timeout=config.total_timeout,
+        pool_size=config.pool_size,
+        session=session,
+    )
+
+
+def _policy(roles: tuple[str, ...], *, guests: bool, public: bool) -> Policy:
+    chosen = [name for name, given in (("roles", roles), ("guests", guests), ("public", public)) if given]
+    if len(chosen) > 1:
+        raise ConfigError([f"{' and '.join(chosen)} contradict each other; give one"])
+    if public:
+        return PUBLIC
+    return GUEST if guests else Policy("user", frozenset(roles))

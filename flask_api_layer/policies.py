@@ -1,0 +1,122 @@
+"""Which policy counts for a view: its own marks, its blueprint's, the route patterns, the default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Flask
+from flask.sansio.blueprints import Blueprint
+
+from .config import Config
+from .errors import ConfigError
+from .sansio.access import OPEN, PUBLIC, USER, Policy
+from .sansio.routes import PathSet, RoutePolicies
+
+_MARKS = "__api_layer_policies__"
+
+
+def mark(view: Any, policy: Policy) -> None:
+    """Lay a policy on a function or class; several add up, a contradiction is refused while the app starts.
+
+    :raises ConfigError: for ``public`` together with a gate, or a guest view that also asks for a login.
+    """
+    marks = (*own_marks(view), policy)
+    refuse_contradiction(marks, getattr(view, "__qualname__", repr(view)))
+    setattr(view, _MARKS, marks)
+
+
+def own_marks(view: Any) -> tuple[Policy, ...]:
+    marks: tuple[Policy, ...] = getattr(view, _MARKS, ())
+    return marks
+
+
+def refuse_contradiction(marks: Iterable[Policy], name: str) -> None:
+    kinds = {policy.access for policy in marks}
+    if len(kinds) > 1:
+        wanted = " and ".join(sorted(_SPELLED[kind] for kind in kinds))
+        raise ConfigError([f"{name!r} is marked as {wanted}, which contradict each other; keep one"])
+
+
+_SPELLED = {"user": "@login_required", "guest": "@guest_allowed", "public": "@public"}
+
+
+def view_marks(view: Callable[..., Any], method: str) -> tuple[Policy, ...]:
+    """The marks of a view; a class-based one has those of its class and of the method that will run."""
+    view_class = getattr(view, "view_class", None)
+    if view_class is None:
+        return own_marks(view)
+    handler = getattr(view_class, method.lower(), None)
+    if handler is None and method == "HEAD":
+        handler = getattr(view_class, "get", None)
+    return tuple(dict.fromkeys((*own_marks(view), *own_marks(view_class), *own_marks(handler))))
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """The policies that must all be met, and whether the hooks leave this path alone."""
+
+    policies: tuple[Policy, ...]
+    excluded: bool = False
+
+    @property
+    def gates(self) -> bool:
+        return any(policy.gates for policy in self.policies)
+
+    @property
+    def allows_guests(self) -> bool:
+        """Nothing here forbids to make a guest when one is needed."""
+        return not self.excluded and all(policy.access in ("open", "guest") for policy in self.policies)
+
+
+UNRULED = Ruling((OPEN,))
+STATIC = Ruling((PUBLIC,))
+
+
+class ViewPolicies:
+    """The ruling for every request of an app.
+
+    :param protected: blueprints that were given a policy with ``layer.protect``.
+    """
+
+    def __init__(self, app: Flask, config: Config, protected: Mapping[Blueprint, Policy]) -> None:
+        self._app = app
+        self._protected = protected
+        self._patterns = RoutePolicies(
+            protected=config.protected_routes, auth=config.auth_routes, public=config.public_routes
+        )
+        self._excluded = PathSet(config.excluded_routes, and_below=True)
+        self._login_path = urlsplit(config.login_url).path
+        self._default = Ruling((USER,)) if config.protected_by_default else UNRULED
+
+    def without_view(self, path: str) -> Ruling:
+        """For a path that no view serves: only PROTECTED_ROUTES hide whether there is one."""
+        gated = path not in self._excluded and self._patterns.policy_for(path) == USER
+        return Ruling((USER,)) if gated and path != self._login_path else UNRULED
+
+    def of_view(self, endpoint: str, blueprints: Iterable[str], path: str, method: str) -> Ruling:
+        """For a view: the mark, else the nearest protected blueprint, else the longest pattern, else the default."""
+        explicit = view_marks(self._app.view_functions[endpoint], method) or self._of_blueprint(blueprints)
+        if path in self._excluded:
+            return Ruling(explicit or (OPEN,), excluded=True)
+        if explicit:
+            return Ruling(explicit)
+        if path == self._login_path and self._patterns.policy_for(path) in (None, USER):
+            # A gate in front of the login page would lock everybody out.
+            return UNRULED
+        if pattern := self._patterns.policy_for(path):
+            return Ruling((pattern,))
+        return STATIC if _serves_static(endpoint) else self._default
+
+    def _of_blueprint(self, names: Iterable[str]) -> tuple[Policy, ...]:
+        for name in names:
+            policy = self._protected.get(self._app.blueprints[name])
+            if policy is not None:
+                return (policy,)
+        return ()
+
+
+def _serves_static(endpoint: str) -> bool:
+    return endpoint == "static" or endpoint.endswith(".static")

@@ -1,0 +1,328 @@
+"""Drives the cascade for one request: asks what must be asked, and collects what the cookies must become."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, assert_never
+
+from . import signals
+from .errors import BackendUnavailable, StoreDown
+from .sansio.cascade import Ask, Facts, Guests, Resolution, next_step
+from .sansio.identity import Answer, Reason, Rejected, Trusted, Unreachable
+from .sansio.refresh import Ended, Successor, Undecided
+from .sansio.session import Freshness, Session
+from .sessions import Ledger
+from .signals import emit
+from .tokens import Tokens
+from .wallet import Change, Kind, Wallet
+
+_log = logging.getLogger(__name__)
+
+TOO_LARGE = (
+    "the tokens of this session do not fit into a cookie; let the backend issue smaller tokens "
+    "(fewer claims, or an opaque refresh token)"
+)
+_REFRESH: Mapping[Kind, Ask] = {"user": Ask.REFRESH_USER, "guest": Ask.REFRESH_GUEST}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a request may do about tokens.
+
+    :param leeway: REFRESH_LEEWAY, seconds.
+    :param admit_guest: whether the limits let this client have a new guest now.
+    """
+
+    guests_enabled: bool
+    fallback: bool
+    leeway: float
+    clock: Callable[[], float]
+    admit_guest: Callable[[], bool]
+
+
+class Resolver:
+    """Who is asking, resolved when somebody wants to know; no flask import, no request.
+
+    :param sender: of the signals; the Flask app.
+    """
+
+    def __init__(
+        self, wallet: Wallet, tokens: Tokens, ledger: Ledger, terms: Terms, *, sender: object
+    ) -> None:
+        self.wallet = wallet
+        self._tokens = tokens
+        self._ledger = ledger
+        self._terms = terms
+        self._sender = sender
+        self._facts: Facts | None = None
+        self._resolution: Resolution | None = None
+        self._ended: Reason | None = None
+        self._mint_failure: Literal["failed", "limited"] | None = None
+        self._read_only = False
+        self.has_minted = False
+
+    @property
+    def asked(self) -> bool:
+        """Somebody wanted to know who is asking, or used their token."""
+        return self._facts is not None
+
+    @property
+    def is_resolved(self) -> bool:
+        return self._resolution is not None
+
+    @property
+    def has_ended(self) -> bool:
+        """The user's session ended in this request."""
+        return self._ended is not None
+
+    @property
+    def mint_failure(self) -> Literal["failed", "limited"] | None:
+        """Why a guest that was wanted could not be made."""
+        return self._mint_failure
+
+    def resolve(self, *, mint: bool = False) -> Resolution:
+        """Who is asking.
+
+        :param mint: a visitor without any credential becomes a guest.
+        """
+        wanted = self._want(mint=mint)
+        if self._resolution is None or wanted:
+            self._resolution = self._advance(trusting=False)
+        return self._resolution
+
+    def bearer(self, *, mint: bool = False) -> str | None:
+        """The token to call the backend with, which nobody has checked: the backend will. None when there is none.
+
+        :raises BackendUnavailable: when there is a session whose token needs a refresh that cannot be had now.
+        """
+        self._want(mint=mint)
+        resolution = self._advance(trusting=True)
+        if resolution.bearer is None:
+            if resolution.identity.degraded:
+                raise BackendUnavailable()
+            return None
+        session = self.wallet.session(resolution.bearer)
+        return session.access_token if session else None
+
+    def renew(self, token: str) -> str | None:
+        """The token to try once more after the backend answered 401 to this one; None when there is no better one.
+
+        :raises BackendUnavailable: when the refresh met an outage.
+        """
+        kind = self._owner(token)
+        if kind is None or not self._tokens.can_refresh:
+            return None
+        answer = self._refresh(kind)
+        if isinstance(answer, Unreachable):
+            raise BackendUnavailable()
+        if isinstance(answer, Rejected):
+            self._facts = self._known.learn(_REFRESH[kind], answer)
+            self._resolution = None
+            self._drop(kind, reason=answer.reason)
+            return None
+        return answer.access_token
+
+    def force_refresh(self) -> Session | None:
+        """The session that this browser has, refreshed; None when there is none, or none any more.
+
+        :raises BackendUnavailable: when the refresh met an outage.
+        """
+        self._want(mint=False)
+        resolution = self._advance(trusting=True)
+        if resolution.identity.degraded:
+            raise BackendUnavailable()
+        session = self.wallet.session(resolution.bearer) if resolution.bearer else None
+        if session is None or self._was_renewed(session) or not self._tokens.can_refresh:
+            return session
+        return self.wallet.session(session.kind) if self.renew(session.access_token) else None
+
+    def _was_renewed(self, session: Session) -> bool:
+        """It was due anyway, so that it has been refreshed in this very request."""
+        return any(change.session is session for change in self.wallet.changes)
+
+    def guest_token(self) -> str | None:
+        """The guest's token for a login that takes over the cart, refreshed if it is due; None when there is no guest."""
+        if not self._terms.guests_enabled or self.wallet.session("guest") is None:
+            return None
+        if self._freshness("guest") is not Freshness.LIVE and self._tokens.can_refresh:
+            self._refresh("guest")
+        session = self.wallet.session("guest")
+        return session.access_token if session else None
+
+    def current_session(self) -> Session | None:
+        """The session of whoever was resolved."""
+        bearer = self._resolution.bearer if self._resolution else None
+        return self.wallet.session(bearer) if bearer else None
+
+    def freeze(self) -> None:
+        """The answer has begun: nothing more can be set, so nothing more is refreshed or minted."""
+        self._read_only = True
+
+    def set_cookies(self) -> list[str]:
+        """The ``Set-Cookie`` values of all changes so far; each is given out once."""
+        lines = [self._set_cookie(change) for change in self.wallet.take_changes()]
+        return [line for line in lines if line is not None]
+
+    # The cascade
+
+    def _want(self, *, mint: bool) -> bool:
+        """Take note of what is wanted; whether that is more than before."""
+        guests = Guests.IGNORE
+        if self._terms.guests_enabled:
+            guests = Guests.MINT if mint else Guests.KNOWN
+        if self._facts is None:
+            self._facts = self._first_facts(guests)
+            return True
+        if guests is Guests.MINT and self._facts.guests is not Guests.MINT:
+            self._facts = replace(self._facts, guests=guests)
+            return True
+        return False
+
+    def _first_facts(self, guests: Guests) -> Facts:
+        return Facts(
+            user=self._freshness("user"),
+            guest=self._freshness("guest") if guests is not Guests.IGNORE else Freshness.ABSENT,
+            guests=guests,
+            refreshable=self._tokens.can_refresh,
+            fallback=self._terms.fallback,
+        )
+
+    def _freshness(self, kind: Kind) -> Freshness:
+        session = self.wallet.session(kind)
+        if session is None:
+            return Freshness.ABSENT
+        return session.freshness(self._terms.clock(), self._terms.leeway)
+
+    def _advance(self, *, trusting: bool) -> Resolution:
+        """Ask until the cascade is settled.
+
+        :param trusting: only a bearer is wanted; a token that is not known to be bad is taken without a question.
+        """
+        facts = self._known.forget_checks() if trusting else self._known
+        while isinstance(step := next_step(facts), Ask):
+            answer = self._answer(step, trusting=trusting)
+            facts = facts.learn(step, answer)
+            if not isinstance(answer, Trusted):
+                self._facts = self._known.learn(step, answer)
+        self._carry_out(step)
+        self._mint_failure = step.mint
+        return replace(step, ended=self._ended)
+
+    @property
+    def _known(self) -> Facts:
+        assert self._facts is not None
+        return self._facts
+
+    def _answer(self, ask: Ask, *, trusting: bool) -> Answer:
+        match ask:
+            case Ask.CHECK_USER | Ask.CHECK_GUEST:
+                return Trusted() if trusting else self._check(_kind_of(ask))
+            case Ask.REFRESH_USER | Ask.REFRESH_GUEST:
+                renewed = self._refresh(_kind_of(ask))
+                if not isinstance(renewed, Session):
+                    return renewed
+                return Trusted() if trusting else self._check(renewed.kind)
+            case Ask.MINT_GUEST:
+                return self._mint()
+        assert_never(ask)
+
+    def _check(self, kind: Kind) -> Answer:
+        session = self.wallet.session(kind)
+        assert session is not None
+        answer = self._tokens.check(session)
+        if (dated := self._tokens.with_expiry(session, answer)) is not session:
+            self.wallet.put(dated, replaces=session)
+        return answer
+
+    def _refresh(self, kind: Kind) -> Session | Rejected | Unreachable:
+        session = self.wallet.session(kind)
+        assert session is not None
+        if self._read_only:
+            return Unreachable()
+        outcome = self._tokens.refresh(session)
+        if isinstance(outcome, Successor) and self._has_expired(outcome.session):
+            # An old cookie found a successor whose time is over as well.
+            outcome = self._tokens.refresh(outcome.session)
+        match outcome:
+            case Successor(renewed):
+                self.wallet.put(renewed, replaces=session)
+                self._note_renewal(kind)
+                return renewed
+            case Ended(reason):
+                return Rejected(reason)
+            case Undecided():
+                return Unreachable()
+        assert_never(outcome)
+
+    def _has_expired(self, session: Session) -> bool:
+        return session.freshness(self._terms.clock(), 0) is Freshness.EXPIRED
+
+    def _note_renewal(self, kind: Kind) -> None:
+        if self._facts is not None:
+            live = Freshness.LIVE
+            self._facts = (
+                replace(self._facts, user=live) if kind == "user" else replace(self._facts, guest=live)
+            )
+
+    def _mint(self) -> Answer:
+        if self._read_only:
+            return Unreachable()
+        if not self._terms.admit_guest():
+            return Unreachable(limited=True)
+        grant = self._tokens.mint()
+        if grant is None or grant.session is None or grant.identity is None:
+            return Unreachable()
+        self.wallet.put(grant.session)
+        self.has_minted = True
+        emit(signals.guest_minted, self._sender, identity=grant.identity)
+        return grant.identity
+
+    # Cookies
+
+    def _carry_out(self, resolution: Resolution) -> None:
+        if resolution.clear_user and self.wallet.session("user") is not None:
+            self._drop("user", reason=resolution.ended or "expired")
+        session = self.wallet.session("guest")
+        if resolution.clear_guest and session is not None and resolution.bearer != "guest":
+            self.wallet.drop("guest", replaces=session)
+
+    def _drop(self, kind: Kind, *, reason: Reason) -> None:
+        session = self.wallet.session(kind)
+        self.wallet.drop(kind, replaces=session)
+        if kind == "user" and session is not None:
+            self._ended = reason
+            emit(signals.session_ended, self._sender, session_id=session.id, reason=reason)
+
+    def _owner(self, token: str) -> Kind | None:
+        kinds: tuple[Kind, Kind] = ("user", "guest")
+        for kind in kinds:
+            session = self.wallet.session(kind)
+            if session is not None and session.access_token == token:
+                self._tokens.forget(session)
+                return kind
+        return None
+
+    def _set_cookie(self, change: Change) -> str | None:
+        if change.replaces is not None and self._is_overtaken(change, change.replaces):
+            if change.session is not None:
+                self._tokens.logout(change.session)
+            return None
+        if change.session is not None and not self.wallet.has_room(change.session):
+            _log.error("%s", TOO_LARGE)
+            emit(signals.session_ended, self._sender, session_id=change.session.id, reason="too_large")
+            change = replace(change, session=None)
+        return self.wallet.set_cookie(change, self._terms.clock())
+
+    def _is_overtaken(self, change: Change, old: Session) -> bool:
+        """Whether a login or logout ended the old session while the backend was thinking."""
+        try:
+            return self._ledger.is_buried(old)
+        except StoreDown:
+            # Nobody knows: do not delete what may be somebody else's, do not lose what was just handed out.
+            return change.session is None
+
+
+def _kind_of(ask: Ask) -> Kind:
+    return "user" if ask in (Ask.CHECK_USER, Ask.REFRESH_USER) else "guest"

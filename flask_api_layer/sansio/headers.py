@@ -1,0 +1,187 @@
+"""What crosses the proxy, each way: allow-lists, because a deny-list forgets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
+
+Header = tuple[str, str]
+
+REQUEST_HEADERS = frozenset(
+    [
+        "accept",
+        "accept-language",
+        "accept-encoding",
+        "content-type",
+        "content-length",
+        "content-encoding",
+        "if-match",
+        "if-none-match",
+        "if-modified-since",
+        "if-unmodified-since",
+        "if-range",
+        "range",
+        "idempotency-key",
+        "user-agent",
+        "x-requested-with",
+        "traceparent",
+        "tracestate",
+    ]
+)
+BODY_HEADERS = frozenset(("content-type", "content-length", "content-encoding"))
+RESPONSE_HEADERS = frozenset(
+    [
+        "content-type",
+        "content-length",
+        "content-encoding",
+        "content-language",
+        "content-disposition",
+        "content-range",
+        "accept-ranges",
+        "etag",
+        "last-modified",
+        "expires",
+        "cache-control",
+        "vary",
+        "location",
+        "retry-after",
+        "allow",
+        "warning",
+        "deprecation",
+        "sunset",
+        "ratelimit",
+        "ratelimit-policy",
+        "x-total-count",
+        "x-request-id",
+    ]
+)
+RESPONSE_HEADER_PREFIXES = ("x-ratelimit-",)
+# Never, even when configured: RFC 9110 7.6.1 connection headers, and what only the app may say about its own origin.
+NEVER_BACK = frozenset(
+    [
+        "set-cookie",
+        "set-cookie2",
+        "clear-site-data",
+        "strict-transport-security",
+        "x-sendfile",
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ]
+)
+NEVER_BACK_PREFIXES = ("access-control-", "x-accel-")
+
+_UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ACTIVE_TYPES = frozenset(
+    [
+        "text/html",
+        "application/xhtml+xml",
+        "image/svg+xml",
+        "text/xml",
+        "application/xml",
+        "application/rss+xml",
+        "application/atom+xml",
+    ]
+)
+# The backend's content is served from our origin: its scripts and forms must not run there.
+SANDBOX = "sandbox; default-src 'none'"
+
+
+def environ_headers(environ: Mapping[str, object]) -> list[Header]:
+    """The request headers of a WSGI environ, lower case with dashes."""
+    headers = [(name[5:], value) for name, value in environ.items() if name.startswith("HTTP_")]
+    headers += [(name, environ.get(name)) for name in ("CONTENT_TYPE", "CONTENT_LENGTH")]
+    return [(name.replace("_", "-").lower(), str(value)) for name, value in headers if value]
+
+
+def to_upstream(headers: Iterable[Header], *, extra: frozenset[str], has_body: bool) -> list[Header]:
+    """The client's headers that go to the backend.
+
+    :param headers: lower-case names.
+    :param extra: further lower-case names that the app allows.
+    :param has_body: without a body, the headers that describe one stay behind.
+    """
+    headers = list(headers)
+    allowed = (REQUEST_HEADERS | extra) - _named_in_connection(headers)
+    if not has_body:
+        allowed -= BODY_HEADERS
+    return [(name, value) for name, value in headers if name in allowed and not _UNSAFE_VALUE.search(value)]
+
+
+def _named_in_connection(headers: Iterable[Header]) -> frozenset[str]:
+    """Headers that the client declared to be hop-by-hop."""
+    values = (value for name, value in headers if name == "connection")
+    return frozenset(token.strip().lower() for value in values for token in value.split(","))
+
+
+def from_upstream(headers: Iterable[Header], *, extra: frozenset[str]) -> list[Header]:
+    """The backend's headers that reach the browser; several of one name survive."""
+    headers = list(headers)
+    hop_by_hop = _named_in_connection((name.lower(), value) for name, value in headers)
+    return [
+        (name, value)
+        for name, value in headers
+        if _comes_back(name.lower(), extra, hop_by_hop) and not _UNSAFE_VALUE.search(value)
+    ]
+
+
+def _comes_back(name: str, extra: frozenset[str], hop_by_hop: frozenset[str]) -> bool:
+    if name in NEVER_BACK or name.startswith(NEVER_BACK_PREFIXES) or name in hop_by_hop:
+        return False
+    return name in RESPONSE_HEADERS or name in extra or name.startswith(RESPONSE_HEADER_PREFIXES)
+
+
+def map_location(value: str, *, base_url: str, prefix: str) -> str | None:
+    """A ``Location`` under the backend's base, mapped back under the prefix; None for any other place.
+
+    :param prefix: the public path of the proxy, SCRIPT_NAME included.
+    """
+    base = urlsplit(base_url)
+    try:
+        place = urlsplit(value)
+        same_origin = (place.scheme, place.hostname, _port(place.scheme, place.port)) == (
+            base.scheme,
+            base.hostname,
+            _port(base.scheme, base.port),
+        )
+    except ValueError:
+        return None
+    if place.scheme or place.netloc:
+        if not same_origin or place.username is not None:
+            return None
+    elif not value.startswith("/"):
+        return None
+    base_path = base.path.rstrip("/")
+    if not place.path.startswith(base_path + "/"):
+        return None
+    path = place.path[len(base_path) :]
+    if "\\" in value or "//" in path or ".." in path.split("/"):
+        return None
+    query = f"?{place.query}" if place.query else ""
+    fragment = f"#{place.fragment}" if place.fragment else ""
+    return prefix + path + query + fragment
+
+
+def _port(scheme: str, port: int | None) -> int | None:
+    return port or {"http": 80, "https": 443}.get(scheme)
+
+
+def protective_headers(headers: Iterable[Header]) -> list[Header]:
+    """What is added to an answer of the backend that is served from our origin."""
+    types = [value for name, value in headers if name.lower() == "content-type"]
+    active = any(value.split(";", 1)[0].strip().lower() in _ACTIVE_TYPES for value in types)
+    added = [("X-Content-Type-Options", "nosniff")]
+    return [*added, ("Content-Security-Policy", SANDBOX)] if active else added
+
+
+def kept_request_id(value: str | None) -> str | None:
+    """The client's request id when it is harmless in a log line."""
+    return value if value is not None and _REQUEST_ID.fullmatch(value) else None

@@ -1,0 +1,56 @@
+"""Tokens out of what leaves the server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+# header.payload.signature (JWS) or five parts (JWE); the payload of a JWT starts with '{"', which is "eyJ" in Base64.
+_JWT = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]*")
+_TOKEN_KEYS = frozenset(
+    [
+        "token",
+        "jwt",
+        "bearer",
+        "accesstoken",
+        "refreshtoken",
+        "idtoken",
+        "apitoken",
+        "authtoken",
+        "plaintexttoken",
+        "remembertoken",
+        "guesttoken",
+        "authorization",
+        "authorisation",
+    ]
+)
+_ABSENT = object()
+
+
+def without_tokens(value: Any, tokens: Collection[str] = ()) -> Any:
+    """Decoded JSON without tokens: members and items that are one, hold one, or have the name of one are left out.
+
+    :param tokens: tokens that were just received; any string that contains one goes too.
+    """
+    clean = _clean(value, [token for token in tokens if token])
+    return None if clean is _ABSENT else clean
+
+
+def _clean(value: Any, tokens: Collection[str]) -> Any:
+    if isinstance(value, str):
+        return _ABSENT if holds_token(value, tokens) else value
+    if isinstance(value, dict):
+        members = ((key, _clean(member, tokens)) for key, member in value.items() if not _names_token(key))
+        return {key: member for key, member in members if member is not _ABSENT}
+    if isinstance(value, list):
+        return [item for item in (_clean(item, tokens) for item in value) if item is not _ABSENT]
+    return value
+
+
+def holds_token(text: str, tokens: Collection[str]) -> bool:
+    return _JWT.search(text) is not None or any(token in text for token in tokens)
+
+
+def _names_token(key: str) -> bool:
+    return re.sub(r"[^a-z]", "", key.lower()) in _TOKEN_KEYS

@@ -1,0 +1,283 @@
+"""The auth endpoints: login, register, logout, me, refresh, guest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from flask import Blueprint, flash, jsonify, redirect, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from . import proxy, signals
+from .errors import Denial, LoginRequired, StoreDown, denial
+from .resolver import TOO_LARGE
+from .sansio.access import login_target, prefers_html
+from .sansio.bodies import BadBody, form_fields, json_object
+from .sansio.identity import Identity
+from .sansio.proxying import PROXY_METHODS
+from .sansio.session import Session
+from .signals import emit
+from .state import RequestState, request_state
+from .tokens import Grant
+
+_log = logging.getLogger(__name__)
+
+_MAX_BODY = 2 * 2**20
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+# What is said to us, and not to the backend.
+_OWN_FIELDS = frozenset(("next", "csrf_token"))
+
+
+def add_routes(blueprint: Blueprint) -> None:
+    """Lay the endpoints and the proxy's catch-all on a blueprint."""
+    for name, view, method in (
+        ("login", login, "POST"),
+        ("register", register, "POST"),
+        ("logout", logout, "POST"),
+        ("me", me, "GET"),
+        ("refresh", refresh, "POST"),
+        ("guest", guest, "POST"),
+    ):
+        blueprint.add_url_rule(f"/auth/{name}", name, view, methods=[method])
+    blueprint.add_url_rule(
+        "/<path:path>",
+        "proxy",
+        proxy.forward,
+        methods=[*PROXY_METHODS, "OPTIONS"],
+        provide_automatic_options=False,
+    )
+
+
+def login() -> ResponseReturnValue:
+    """Exchange credentials for a session."""
+    return _enter("login", status=200)
+
+
+def register() -> ResponseReturnValue:
+    """Make an account; when the backend answers with a token, the visitor is logged in."""
+    return _enter("register", status=201)
+
+
+def _enter(endpoint: Literal["login", "register"], *, status: int) -> ResponseReturnValue:
+    state = request_state()
+    state.touch()
+    fields: Mapping[str, Any] = {}
+    try:
+        fields = _fields(scalars_only=endpoint == "login")
+        grant = _ask(state, endpoint, fields)
+        if grant.session is not None:
+            _start_session(state, grant, grant.session)
+    except Denial as error:
+        return _refused(state, error, fields)
+    if endpoint == "register":
+        emit(signals.registered, state.host.app, identity=grant.identity, request_id=state.request_id)
+    if not _is_form_navigation():
+        return jsonify(success=True, data=_described(grant.identity, grant.session)), status
+    if grant.session is None:
+        return redirect(_login_url(state, _next(state, fields)), 303)
+    return redirect(_next(state, fields) or state.root + state.host.config.after_login_url, 303)
+
+
+def _ask(state: RequestState, endpoint: Literal["login", "register"], fields: Mapping[str, Any]) -> Grant:
+    config = state.host.config
+    wanted = config.login_fields if endpoint == "login" else config.register_fields
+    sent = {
+        name: value
+        for name, value in fields.items()
+        if name not in _OWN_FIELDS and (wanted is None or name in wanted)
+    }
+    if not sent:
+        raise denial("bad_request", detail="The body has no field to send to the backend.")
+    try:
+        return state.host.tokens.login(endpoint, sent, guest_token=state.resolver.guest_token())
+    except Denial as error:
+        if endpoint == "login":
+            emit(
+                signals.login_failed,
+                state.host.app,
+                status=error.code,
+                error_code=error.error_code,
+                request_id=state.request_id,
+            )
+        raise
+
+
+def _start_session(state: RequestState, grant: Grant, session: Session) -> None:
+    """Put the new session in place of whatever this browser had."""
+    wallet, tokens = state.resolver.wallet, state.host.tokens
+    old, guest_session = wallet.session("user"), wallet.session("guest")
+    wallet.drop("guest")
+    if not wallet.has_room(session):
+        _log.error("%s", TOO_LARGE)
+        wallet.forget_changes()
+        tokens.logout(session)
+        raise denial("session_too_large")
+    if old is not None:
+        _bury(state, old)
+    if guest_session is not None and state.host.config.guest_enabled:
+        guest_identity = tokens.known_guest(guest_session)
+        emit(
+            signals.guest_upgraded,
+            state.host.app,
+            guest=guest_identity,
+            user=grant.identity,
+            request_id=state.request_id,
+        )
+    wallet.put(session)
+    emit(signals.logged_in, state.host.app, identity=grant.identity, request_id=state.request_id)
+
+
+def logout() -> ResponseReturnValue:
+    """End the session: here at once, at the backend if it listens."""
+    state = request_state()
+    state.touch()
+    wallet = state.resolver.wallet
+    sessions = [session for session in (wallet.session("user"), wallet.session("guest")) if session]
+    for session in sessions:
+        _bury(state, session)
+    wallet.drop("user")
+    wallet.drop("guest")
+    for session in sessions:
+        if session.kind == "user":
+            state.host.tokens.logout(session)
+    ended = next((session.id for session in sessions if session.kind == "user"), None)
+    emit(signals.logged_out, state.host.app, session_id=ended, request_id=state.request_id)
+    if _is_form_navigation():
+        return redirect(state.root + state.host.config.after_logout_url, 303)
+    return "", 204
+
+
+def _bury(state: RequestState, session: Session) -> None:
+    try:
+        state.host.ledger.bury(session)
+    except StoreDown:
+        # The cookie is gone at once all the same; only a request that is under way right now could bring it back.
+        _log.warning("the store is down: the tombstone of a session could not be written")
+    state.host.tokens.forget(session)
+
+
+def me() -> ResponseReturnValue:
+    """Who is asking; makes no guest."""
+    state = request_state()
+    who = state.resolve()
+    if who.identity.is_anonymous and who.identity.degraded:
+        raise denial("backend_unavailable")
+    session = state.resolver.current_session()
+    if who.identity.is_anonymous or session is None or _is_buried(state, session):
+        raise denial("session_expired" if who.ended else "login_required")
+    described = _described(who.identity, session)
+    described["expires_in"] = session.seconds_left(state.host.clock())
+    return jsonify(success=True, data=described)
+
+
+def _is_buried(state: RequestState, session: Session) -> bool:
+    try:
+        return state.host.ledger.is_buried(session)
+    except StoreDown:
+        return False
+
+
+def refresh() -> ResponseReturnValue:
+    """Refresh the session now, whether it is due or not."""
+    state = request_state()
+    state.touch()
+    session = state.resolver.force_refresh()
+    if session is None:
+        raise denial("session_expired") if state.resolver.has_ended else LoginRequired()
+    return jsonify(success=True, data={"expires_in": session.seconds_left(state.host.clock())})
+
+
+def guest() -> ResponseReturnValue:
+    """A guest session, unless there is a session already."""
+    state = request_state()
+    if not state.host.config.guest_enabled:
+        raise denial("no_route")
+    who = state.resolve(mint=True)
+    if who.identity.is_anonymous:
+        raise _no_guest(state, degraded=who.identity.degraded)
+    return jsonify(success=True, data={"kind": who.identity.kind}), 201 if state.resolver.has_minted else 200
+
+
+def _no_guest(state: RequestState, *, degraded: bool) -> Denial:
+    if state.resolver.mint_failure == "limited":
+        return denial("rate_limited")
+    if degraded or state.resolver.mint_failure:
+        return denial("backend_unavailable")
+    return denial("access_denied")
+
+
+def _described(identity: Identity | None, session: Session | None) -> dict[str, Any]:
+    """What a browser may know about who is logged in; never a token."""
+    if identity is None or session is None:
+        kind = session.kind if session else "anonymous"
+        return {"kind": kind, "user": None, "roles": [], "token_type": None}
+    return {
+        "kind": identity.kind,
+        "user": dict(identity.data),
+        "roles": list(identity.roles),
+        "token_type": identity.token_type,
+    }
+
+
+def _fields(*, scalars_only: bool) -> dict[str, Any]:
+    """The fields of the body, JSON or form.
+
+    :raises Denial: ``bad_request`` for a malformed body, ``payload_too_large``; the backend is not asked.
+    """
+    if (request.content_length or 0) > _MAX_BODY:
+        raise denial("payload_too_large")
+    try:
+        if request.mimetype in _FORMS:
+            return dict(_form())
+        if not request.is_json or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
+            raise denial("bad_request", detail="The body must be a form, or JSON in UTF-8.")
+        fields = json_object(request.get_data(cache=True))
+    except BadBody as error:
+        raise denial("bad_request", detail=f"Bad request: {error}.") from error
+    except RequestEntityTooLarge as error:
+        raise denial("payload_too_large") from error
+    if scalars_only and any(isinstance(value, (dict, list)) for value in fields.values()):
+        raise denial("bad_request", detail="The fields of a login are texts, not objects or lists.")
+    return fields
+
+
+def _form() -> dict[str, str]:
+    if request.files:
+        raise BadBody("files are not part of a login")
+    return form_fields(request.form.items(multi=True))
+
+
+def _is_form_navigation() -> bool:
+    """A person pressed a button: the answer is a redirect."""
+    if request.mimetype not in _FORMS and request.content_length:
+        return False
+    mode = request.headers.get("Sec-Fetch-Mode")
+    return mode == "navigate" if mode else prefers_html(request.headers.get("Accept"))
+
+
+def _next(state: RequestState, fields: Mapping[str, Any]) -> str | None:
+    wanted = fields["next"] if "next" in fields else request.args.getlist("next")
+    if isinstance(wanted, list):
+        wanted = wanted[0] if len(wanted) == 1 else None
+    return state.host.safe_next(wanted, root=state.root)
+
+
+def _login_url(state: RequestState, target: str | None) -> str:
+    return login_target(state.root + state.host.config.login_url, target)
+
+
+def _refused(state: RequestState, error: Denial, fields: Mapping[str, Any]) -> ResponseReturnValue:
+    """The denial itself, or for a form the way back to it with the reason on top."""
+    if not _is_form_navigation():
+        raise error
+    for text in _reasons(error):
+        flash(text, "error")
+    return redirect(_login_url(state, _next(state, fields)), 303)
+
+
+def _reasons(error: Denial) -> list[str]:
+    """What to tell a person: the messages of the fields, else the one of the whole."""
+    texts = [text for messages in (error.errors or {}).values() for text in messages]
+    return texts or [error.detail]

@@ -1,0 +1,112 @@
+"""The sessions of one request: what came in sealed cookies, and what must go out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .sansio.cookies import CookieStyle, cookie_values, fits, max_age, only_value
+from .sansio.session import Session
+from .sessions import Sealer, pack, unpack
+
+Kind = Literal["user", "guest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A cookie that must be set (``session``) or deleted (None).
+
+    :param replaces: the session whose fate the backend decided while others may have logged in or out; None when this very request
+        asked for the change, so that nothing can have overtaken it.
+    """
+
+    kind: Kind
+    session: Session | None
+    replaces: Session | None = None
+
+
+class Wallet:
+    """Reads the two auth cookies when somebody asks for them, and collects their changes.
+
+    :param limits: seconds that a cookie of each kind lives at most.
+    :param refreshable: the backend can refresh tokens.
+    """
+
+    def __init__(
+        self,
+        header: str,
+        *,
+        style: CookieStyle,
+        sealer: Sealer,
+        limits: tuple[int, int],
+        refreshable: bool,
+    ) -> None:
+        self._header = header
+        self._style = style
+        self._sealer = sealer
+        self._limits: dict[Kind, int] = {"user": limits[0], "guest": limits[1]}
+        self._refreshable = refreshable
+        self._sessions: dict[Kind, Session | None] = {}
+        self._changes: dict[Kind, Change] = {}
+
+    def session(self, kind: Kind) -> Session | None:
+        """The session as it is now; None also for a cookie that cannot be opened."""
+        if kind not in self._sessions:
+            self._sessions[kind] = self._read(kind)
+        return self._sessions[kind]
+
+    def carries(self, kind: Kind) -> bool:
+        """Whether the request has a cookie of this name, usable or not."""
+        return bool(self._values(kind))
+
+    def put(self, session: Session, *, replaces: Session | None = None) -> None:
+        self._sessions[session.kind] = session
+        self._changes[session.kind] = Change(session.kind, session, replaces)
+
+    def drop(self, kind: Kind, *, replaces: Session | None = None) -> None:
+        self._sessions[kind] = None
+        self._changes[kind] = Change(kind, None, replaces)
+
+    def forget_changes(self) -> None:
+        """Back to what the request carried."""
+        self._sessions.clear()
+        self._changes.clear()
+
+    @property
+    def changes(self) -> list[Change]:
+        return list(self._changes.values())
+
+    def take_changes(self) -> list[Change]:
+        changes, self._changes = list(self._changes.values()), {}
+        return changes
+
+    def set_cookie(self, change: Change, now: float) -> str | None:
+        """The ``Set-Cookie`` value of a change; None when the browser has nothing to delete."""
+        if change.session is None:
+            return self._style.delete(change.kind) if self.carries(change.kind) else None
+        limit = self._limits[change.kind]
+        age = max_age(change.session, limit=limit, refreshable=self._refreshable, now=now)
+        return self._style.set(change.kind, self._sealed(change.session), age)
+
+    def has_room(self, session: Session) -> bool:
+        """Whether the session fits into a cookie beside the one of the other kind."""
+        other: Kind = "guest" if session.kind == "user" else "user"
+        kept = self.session(other)
+        others = 0
+        if kept is not None:
+            others = len(self._style.name(other)) + 3 + len(self._sealed(kept))
+        return fits(self._style.name(session.kind), self._sealed(session), others)
+
+    def _read(self, kind: Kind) -> Session | None:
+        text = only_value(self._values(kind))
+        if not text:
+            return None
+        opened = self._sealer.open(text, self._style.name(kind))
+        session = unpack(opened) if opened is not None else None
+        return session if session is not None and session.kind == kind else None
+
+    def _values(self, kind: Kind) -> list[str]:
+        return cookie_values(self._header, self._style.name(kind))
+
+    def _sealed(self, session: Session) -> str:
+        return self._sealer.seal(pack(session), self._style.name(session.kind))
