@@ -120,7 +120,7 @@ class Audience:
 
 
 class Host(Protocol):
-    """What an app with the layer tells about a request; it stands in ``app.extensions["api_layer"]``."""
+    """What an app with the layer can tell; it stands in ``app.extensions["api_layer"]``."""
 
     def audience(self) -> Audience:
         """To whom the current request's answer goes."""

@@ -10,6 +10,8 @@ from flask import Blueprint, Flask
 from flask.sansio.blueprints import Blueprint as SansioBlueprint
 from flask.sansio.blueprints import BlueprintSetupState
 
+from . import proxy, views
+from .app_state import EXTENSION, AppState, Mount, app_state, remember_mount
 from .backends import PRESETS, Backend
 from .client import ApiClient
 from .config import Config
@@ -19,11 +21,11 @@ from .guard import Guard
 from .hooks import after_request, before_request
 from .policies import refuse_contradiction
 from .sansio.access import GUEST, PUBLIC, Policy
-from .state import EXTENSION, AppState, Mount, app_state, remember_mount
+from .sansio.proxying import PROXY_METHODS
+from .state import request_state
 from .stores import store_from_url
 from .transport import Transport
 from .types import Store
-from .views import add_routes
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -88,6 +90,7 @@ class ApiLayer:
             transport=_transport(config, self._session),
             store=store,
             protected=self._protected,
+            audience=lambda: request_state().audience(),
         )
         self._apps.append(weakref.ref(app))
         app.before_request(before_request)
@@ -136,7 +139,19 @@ class ApiLayer:
 
 def _blueprint() -> Blueprint:
     blueprint = Blueprint("api_layer", __name__, url_prefix="/api")
-    add_routes(blueprint)
+    for name, view, method in (
+        ("login", views.login, "POST"),
+        ("register", views.register, "POST"),
+        ("logout", views.logout, "POST"),
+        ("me", views.me, "GET"),
+        ("refresh", views.refresh, "POST"),
+        ("guest", views.guest, "POST"),
+    ):
+        blueprint.add_url_rule(f"/auth/{name}", name, view, methods=[method])
+    methods = [*PROXY_METHODS, "OPTIONS"]
+    blueprint.add_url_rule(
+        "/<path:path>", "proxy", proxy.forward, methods=methods, provide_automatic_options=False
+    )
     blueprint.record(_remember_mount)
     return blueprint
 

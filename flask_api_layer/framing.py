@@ -301,20 +301,18 @@ def _framing(method: str, status: int, minor: str, headers: Headers) -> tuple[Bo
     _check_framing(lengths, codings, minor)
     persistent = _is_persistent(named["connection"], minor)
     if method == "HEAD" or status < 200 or status in {204, 304}:
-        return Sized(0), persistent and method != "HEAD" and status == 304 and not _announces_body(
-            lengths, codings
-        )
+        return Sized(0), persistent and _is_surely_empty(method, status, lengths, codings)
     if codings:
         return Chunked(), persistent
     return (Sized(int(lengths[0])), persistent) if lengths else (UntilClose(), False)
 
 
-def _announces_body(lengths: list[str], codings: list[str]) -> bool:
+def _is_surely_empty(method: str, status: int, lengths: list[str], codings: list[str]) -> bool:
     """A server that sends a body where none belongs leaves it to the connection's next user, and it may come late.
 
     So after HEAD and 204 no connection is kept. 304 is spared unless it announces a body: it is frequent, and meant to be cheap.
     """
-    return bool(codings) or lengths not in ([], ["0"])
+    return method != "HEAD" and status == 304 and not codings and lengths in ([], ["0"])
 
 
 def _check_framing(lengths: list[str], codings: list[str], minor: str) -> None:

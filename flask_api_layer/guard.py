@@ -10,10 +10,11 @@ from flask.ctx import RequestContext
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response
 
+from .app_state import app_state
 from .errors import Denial
 from .policies import Ruling
 from .sansio.access import Policy
-from .state import RequestState, app_state, begin_request
+from .state import RequestState, begin_request
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -5,12 +5,13 @@ from __future__ import annotations
 from flask import Response, redirect, request
 from flask.typing import ResponseReturnValue
 
+from .app_state import AppState, Mount, app_state
 from .errors import Denial, denial
 from .policies import Ruling
 from .sansio.access import AUTH, prefers_html
 from .sansio.paths import request_target
 from .sansio.proxying import Describe, Forward, Own, Refuse, decide
-from .state import AppState, Mount, RequestState, app_state, begin_request, request_state
+from .state import RequestState, begin_request, request_state
 
 
 def before_request() -> ResponseReturnValue | None:

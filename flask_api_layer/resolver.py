@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 from . import signals
+from .calls import BackendCalls
 from .errors import BackendUnavailable, StoreDown
+from .identities import Identities
+from .renewals import Renewals
 from .sansio.cascade import Ask, Facts, Guests, Resolution, next_step
 from .sansio.identity import Answer, Reason, Rejected, Trusted, Unreachable
 from .sansio.refresh import Ended, Successor, Undecided
@@ -42,18 +45,26 @@ class Terms:
     admit_guest: Callable[[], bool]
 
 
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Who decides about tokens: the backend, and what workers told each other."""
+
+    calls: BackendCalls
+    identities: Identities
+    renewals: Renewals
+    tokens: Tokens
+    ledger: Ledger
+
+
 class Resolver:
     """Who is asking, resolved when somebody wants to know; no flask import, no request.
 
     :param sender: of the signals; the Flask app.
     """
 
-    def __init__(
-        self, wallet: Wallet, tokens: Tokens, ledger: Ledger, terms: Terms, *, sender: object
-    ) -> None:
+    def __init__(self, wallet: Wallet, authority: Authority, terms: Terms, *, sender: object) -> None:
         self.wallet = wallet
-        self._tokens = tokens
-        self._ledger = ledger
+        self._authority = authority
         self._terms = terms
         self._sender = sender
         self._facts: Facts | None = None
@@ -112,7 +123,7 @@ class Resolver:
         :raises BackendUnavailable: when the refresh met an outage.
         """
         kind = self._owner(token)
-        if kind is None or not self._tokens.can_refresh:
+        if kind is None or not self._can_refresh:
             return None
         answer = self._refresh(kind)
         if isinstance(answer, Unreachable):
@@ -134,7 +145,7 @@ class Resolver:
         if resolution.identity.degraded:
             raise BackendUnavailable()
         session = self.wallet.session(resolution.bearer) if resolution.bearer else None
-        if session is None or self._was_renewed(session) or not self._tokens.can_refresh:
+        if session is None or self._was_renewed(session) or not self._can_refresh:
             return session
         return self.wallet.session(session.kind) if self.renew(session.access_token) else None
 
@@ -146,7 +157,7 @@ class Resolver:
         """The guest's token for a login that takes over the cart, refreshed if it is due; None when there is no guest."""
         if not self._terms.guests_enabled or self.wallet.session("guest") is None:
             return None
-        if self._freshness("guest") is not Freshness.LIVE and self._tokens.can_refresh:
+        if self._freshness("guest") is not Freshness.LIVE and self._can_refresh:
             self._refresh("guest")
         session = self.wallet.session("guest")
         return session.access_token if session else None
@@ -167,6 +178,10 @@ class Resolver:
 
     # The cascade
 
+    @property
+    def _can_refresh(self) -> bool:
+        return self._authority.renewals.are_possible
+
     def _want(self, *, mint: bool) -> bool:
         """Take note of what is wanted; whether that is more than before."""
         guests = Guests.IGNORE
@@ -185,7 +200,7 @@ class Resolver:
             user=self._freshness("user"),
             guest=self._freshness("guest") if guests is not Guests.IGNORE else Freshness.ABSENT,
             guests=guests,
-            refreshable=self._tokens.can_refresh,
+            refreshable=self._can_refresh,
             fallback=self._terms.fallback,
         )
 
@@ -231,8 +246,8 @@ class Resolver:
     def _check(self, kind: Kind) -> Answer:
         session = self.wallet.session(kind)
         assert session is not None
-        answer = self._tokens.check(session)
-        if (dated := self._tokens.with_expiry(session, answer)) is not session:
+        answer = self._authority.identities.check(session)
+        if (dated := self._authority.identities.with_expiry(session, answer)) is not session:
             self.wallet.put(dated, replaces=session)
         return answer
 
@@ -241,10 +256,10 @@ class Resolver:
         assert session is not None
         if self._read_only:
             return Unreachable()
-        outcome = self._tokens.refresh(session)
+        outcome = self._authority.renewals.refresh(session)
         if isinstance(outcome, Successor) and self._has_expired(outcome.session):
             # An old cookie found a successor whose time is over as well.
-            outcome = self._tokens.refresh(outcome.session)
+            outcome = self._authority.renewals.refresh(outcome.session)
         match outcome:
             case Successor(renewed):
                 self.wallet.put(renewed, replaces=session)
@@ -271,7 +286,7 @@ class Resolver:
             return Unreachable()
         if not self._terms.admit_guest():
             return Unreachable(limited=True)
-        grant = self._tokens.mint()
+        grant = self._authority.tokens.mint()
         if grant is None or grant.session is None or grant.identity is None:
             return Unreachable()
         self.wallet.put(grant.session)
@@ -300,14 +315,14 @@ class Resolver:
         for kind in kinds:
             session = self.wallet.session(kind)
             if session is not None and session.access_token == token:
-                self._tokens.forget(session)
+                self._authority.identities.forget(session)
                 return kind
         return None
 
     def _set_cookie(self, change: Change) -> str | None:
         if change.replaces is not None and self._is_overtaken(change, change.replaces):
             if change.session is not None:
-                self._tokens.logout(change.session)
+                self._authority.calls.logout(change.session)
             return None
         if change.session is not None and not self.wallet.has_room(change.session):
             _log.error("%s", TOO_LARGE)
@@ -318,7 +333,7 @@ class Resolver:
     def _is_overtaken(self, change: Change, old: Session) -> bool:
         """Whether a login or logout ended the old session while the backend was thinking."""
         try:
-            return self._ledger.is_buried(old)
+            return self._authority.ledger.is_buried(old)
         except StoreDown:
             # Nobody knows: do not delete what may be somebody else's, do not lose what was just handed out.
             return change.session is None

@@ -1,172 +1,30 @@
-"""State of the layer: one :class:`AppState` per app, one :class:`RequestState` per request."""
+"""State of the layer for one request: who is asking, may they, and what the answer must carry."""
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from blinker import NamedSignal
-from flask import Flask, Request, current_app, request
-from flask.sansio.blueprints import Blueprint
-from limits import RateLimitItem
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
+from flask import Request, request
 from werkzeug.datastructures import Headers
 
 from . import signals
-from .backends import Backend
+from .app_state import AppState, app_state
 from .client import ApiClient
-from .config import Config
 from .errors import Audience, BackendUnavailable, Denial, denial
-from .policies import UNRULED, Ruling, ViewPolicies
-from .resolver import Resolver, Terms
+from .policies import UNRULED, Ruling
+from .resolver import Resolver
 from .sansio.access import Client, Deny, Policy
-from .sansio.addresses import rate_key
 from .sansio.cascade import Resolution
-from .sansio.cookies import CookieStyle
 from .sansio.headers import kept_request_id
 from .sansio.identity import Identity
-from .sansio.paths import is_under, local_target, target_path
-from .sansio.proxying import TOKEN_ENDPOINTS, Forward, ProxyRoutes
-from .sansio.routes import PathSet
-from .sessions import Ledger, Sealer
+from .sansio.proxying import Forward
 from .signals import emit
-from .tokens import Tokens
-from .transport import Transport
-from .types import Store
-from .validations import Validations
 from .wallet import Wallet
 
-EXTENSION = "api_layer"
-_MOUNT = "api_layer.mount"
 _STATE = "_api_layer_state"
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """Where an app registered the blueprint.
-
-    :param prefix: such as "/api".
-    :param endpoint: the name of the blueprint there, such as "api_layer".
-    """
-
-    prefix: str
-    endpoint: str
-
-
-class GuestLimit:
-    """GUEST_MINT_LIMIT: new guests per client address, counted in this process."""
-
-    def __init__(self, items: tuple[RateLimitItem, ...]) -> None:
-        self._items = items
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
-
-    def admits(self, address: str | None) -> bool:
-        key = rate_key(address)
-        return all([self._limiter.hit(item, "guest", key) for item in self._items])
-
-
-class AppState:
-    """What one app needs of the layer; it stands in ``app.extensions["api_layer"]``.
-
-    :param protected: blueprints that were given a policy with ``layer.protect``.
-    """
-
-    def __init__(
-        self,
-        app: Flask,
-        config: Config,
-        *,
-        backend: Backend,
-        transport: Transport,
-        store: Store,
-        protected: Mapping[Blueprint, Policy],
-    ) -> None:
-        self.app = app
-        self.config = config
-        self.transport = transport
-        self.clock = time.time
-        self.style = CookieStyle(
-            user=config.user_cookie,
-            guest=config.guest_cookie,
-            secure=config.cookie_secure,
-            samesite=config.cookie_samesite,
-        )
-        self.sealer = Sealer(config.secret_keys)
-        self.ledger = Ledger(store, self.sealer, grace=config.refresh_grace)
-        self.tokens = Tokens(
-            backend=backend,
-            transport=transport,
-            ledger=self.ledger,
-            validations=Validations(ttl=config.validate_ttl, stale_ttl=config.stale_ttl),
-            sender=app,
-            connect_timeout=config.connect_timeout,
-            read_timeout=config.read_timeout,
-            allowed_types=config.allowed_token_types,
-            guest_credentials=config.guest_credentials,
-        )
-        self.policies = ViewPolicies(app, config, protected)
-        sealed = (backend.endpoints[name] for name in TOKEN_ENDPOINTS)
-        self.proxy_routes = ProxyRoutes(config.proxy_routes, sealed=[path for path in sealed if path])
-        self.proxy_public = PathSet(config.proxy_public)
-        self.guest_limit = GuestLimit(config.guest_mint_limit)
-        self._next_deny = PathSet(config.next_deny)
-
-    @property
-    def mount(self) -> Mount | None:
-        """Where the blueprint is registered; None when it is not, and then there are no rules for a prefix."""
-        mount: Mount | None = self.app.extensions.get(_MOUNT)
-        return mount
-
-    def is_api_path(self, path: str) -> bool:
-        mount = self.mount
-        return mount is not None and is_under(path, mount.prefix)
-
-    def safe_next(self, value: object, *, root: str) -> str | None:
-        """``value`` when a login may lead there, else None.
-
-        :param root: the path under which the app is mounted, "" for none.
-        """
-        target = local_target(value)
-        if target is None:
-            return None
-        path = target_path(target).removeprefix(root).rstrip("/") or "/"
-        if path == urlsplit(self.config.login_url).path.rstrip("/") or self.is_api_path(path):
-            return None
-        return None if path in self._next_deny else target
-
-    def audience(self) -> Audience:
-        return request_state().audience()
-
-    def terms(self, address: str | None) -> Terms:
-        return Terms(
-            guests_enabled=self.config.guest_enabled,
-            fallback=self.config.guest_fallback,
-            leeway=self.config.refresh_leeway,
-            clock=self.clock,
-            admit_guest=lambda: self.guest_limit.admits(address),
-        )
-
-
-def remember_mount(app: Flask, mount: Mount) -> None:
-    app.extensions[_MOUNT] = mount
-
-
-def app_state() -> AppState:
-    """The layer's state of the current app.
-
-    :raises RuntimeError: when the layer was never set up on it.
-    """
-    state: AppState | None = current_app.extensions.get(EXTENSION)
-    if state is None:
-        raise RuntimeError(
-            f"the app {current_app.name!r} has no ApiLayer; create ApiLayer(app) or call init_app(app)"
-        )
-    return state
 
 
 class RequestState:
@@ -193,10 +51,10 @@ class RequestState:
             style=self.host.style,
             sealer=self.host.sealer,
             limits=(config.cookie_max_age, config.guest_max_age),
-            refreshable=self.host.tokens.can_refresh,
+            refreshable=self.host.authority.renewals.are_possible,
         )
         terms = self.host.terms(self.request.remote_addr)
-        return Resolver(wallet, self.host.tokens, self.host.ledger, terms, sender=self.host.app)
+        return Resolver(wallet, self.host.authority, terms, sender=self.host.app)
 
     @cached_property
     def request_id(self) -> str:

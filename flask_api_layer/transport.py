@@ -191,12 +191,16 @@ def _check_seconds(seconds: float) -> None:
 
 
 def _parse_base(base_url: str) -> tuple[Origin, str]:
-    parts = urlsplit(base_url)
-    if parts.scheme not in _PORTS or not parts.hostname or not _PRINTABLE.fullmatch(base_url):
+    try:
+        parts = urlsplit(base_url)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        # Its text quotes what stands where the port should be, which may be a password.
+        raise ValueError("base_url has no usable host and port") from None
+    if scheme not in _PORTS or not host or not _PRINTABLE.fullmatch(base_url):
         raise ValueError("base_url must be an ASCII URL with http or https and a host")
     if "@" in parts.netloc or "?" in base_url or "#" in base_url:
         raise ValueError("base_url must not hold a user name, a query or a fragment")
-    port = parts.port or _PORTS[parts.scheme]
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    netloc = host if port == _PORTS[parts.scheme] else f"{host}:{port}"
-    return Origin(parts.scheme, parts.hostname, port, netloc), parts.path.rstrip("/")
+    name = f"[{host}]" if ":" in host else host
+    netloc = name if port in {None, _PORTS[scheme]} else f"{name}:{port}"
+    return Origin(scheme, host, port or _PORTS[scheme], netloc), parts.path.rstrip("/")

@@ -6,17 +6,16 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from flask import Blueprint, flash, jsonify, redirect, request
+from flask import flash, jsonify, redirect, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from . import proxy, signals
+from . import signals
 from .errors import Denial, LoginRequired, StoreDown, denial
 from .resolver import TOO_LARGE
 from .sansio.access import login_target, prefers_html
 from .sansio.bodies import BadBody, form_fields, json_object
 from .sansio.identity import Identity
-from .sansio.proxying import PROXY_METHODS
 from .sansio.session import Session
 from .signals import emit
 from .state import RequestState, request_state
@@ -28,26 +27,6 @@ _MAX_BODY = 2 * 2**20
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 # What is said to us, and not to the backend.
 _OWN_FIELDS = frozenset(("next", "csrf_token"))
-
-
-def add_routes(blueprint: Blueprint) -> None:
-    """Lay the endpoints and the proxy's catch-all on a blueprint."""
-    for name, view, method in (
-        ("login", login, "POST"),
-        ("register", register, "POST"),
-        ("logout", logout, "POST"),
-        ("me", me, "GET"),
-        ("refresh", refresh, "POST"),
-        ("guest", guest, "POST"),
-    ):
-        blueprint.add_url_rule(f"/auth/{name}", name, view, methods=[method])
-    blueprint.add_url_rule(
-        "/<path:path>",
-        "proxy",
-        proxy.forward,
-        methods=[*PROXY_METHODS, "OPTIONS"],
-        provide_automatic_options=False,
-    )
 
 
 def login() -> ResponseReturnValue:
@@ -91,7 +70,7 @@ def _ask(state: RequestState, endpoint: Literal["login", "register"], fields: Ma
     if not sent:
         raise denial("bad_request", detail="The body has no field to send to the backend.")
     try:
-        return state.host.tokens.login(endpoint, sent, guest_token=state.resolver.guest_token())
+        return state.host.authority.tokens.login(endpoint, sent, guest_token=state.resolver.guest_token())
     except Denial as error:
         if endpoint == "login":
             emit(
@@ -106,18 +85,18 @@ def _ask(state: RequestState, endpoint: Literal["login", "register"], fields: Ma
 
 def _start_session(state: RequestState, grant: Grant, session: Session) -> None:
     """Put the new session in place of whatever this browser had."""
-    wallet, tokens = state.resolver.wallet, state.host.tokens
+    wallet, authority = state.resolver.wallet, state.host.authority
     old, guest_session = wallet.session("user"), wallet.session("guest")
     wallet.drop("guest")
     if not wallet.has_room(session):
         _log.error("%s", TOO_LARGE)
         wallet.forget_changes()
-        tokens.logout(session)
+        authority.calls.logout(session)
         raise denial("session_too_large")
     if old is not None:
         _bury(state, old)
     if guest_session is not None and state.host.config.guest_enabled:
-        guest_identity = tokens.known_guest(guest_session)
+        guest_identity = authority.identities.known_guest(guest_session)
         emit(
             signals.guest_upgraded,
             state.host.app,
@@ -141,7 +120,7 @@ def logout() -> ResponseReturnValue:
     wallet.drop("guest")
     for session in sessions:
         if session.kind == "user":
-            state.host.tokens.logout(session)
+            state.host.authority.calls.logout(session)
     ended = next((session.id for session in sessions if session.kind == "user"), None)
     emit(signals.logged_out, state.host.app, session_id=ended, request_id=state.request_id)
     if _is_form_navigation():
@@ -151,11 +130,11 @@ def logout() -> ResponseReturnValue:
 
 def _bury(state: RequestState, session: Session) -> None:
     try:
-        state.host.ledger.bury(session)
+        state.host.authority.ledger.bury(session)
     except StoreDown:
         # The cookie is gone at once all the same; only a request that is under way right now could bring it back.
         _log.warning("the store is down: the tombstone of a session could not be written")
-    state.host.tokens.forget(session)
+    state.host.authority.identities.forget(session)
 
 
 def me() -> ResponseReturnValue:
@@ -174,7 +153,7 @@ def me() -> ResponseReturnValue:
 
 def _is_buried(state: RequestState, session: Session) -> bool:
     try:
-        return state.host.ledger.is_buried(session)
+        return state.host.authority.ledger.is_buried(session)
     except StoreDown:
         return False
 

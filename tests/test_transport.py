@@ -26,7 +26,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
-from raw_server import Peer, RawServer, Script
 
 from flask_api_layer import connections
 from flask_api_layer.framing import Chunked, build_request, parse_head
@@ -40,6 +39,8 @@ from flask_api_layer.transport import (
     TransportError,
     Unreachable,
 )
+
+from .raw_server import Peer, RawServer, Script
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 GARBLED = {
@@ -1021,6 +1022,7 @@ def test_callers_mistakes_are_value_errors_without_the_secret(session: requests.
         "ftp://x",
         "http://",
         "http://u:secret@x",
+        "http://u:secret/",
         "http://x?y",
         "http://x/#y",
         "http://x y",
@@ -1029,7 +1031,7 @@ def test_callers_mistakes_are_value_errors_without_the_secret(session: requests.
     ],
 )
 def test_unusable_base_url_is_refused_without_quoting_it(base_url: str) -> None:
-    with pytest.raises(ValueError, match=r"base_url|Port") as caught:
+    with pytest.raises(ValueError, match="base_url") as caught:
         Transport(base_url)
     assert "secret" not in str(caught.value)
 

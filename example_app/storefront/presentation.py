@@ -54,8 +54,7 @@ def init_app(app: Flask) -> None:
     # The layer's own, where its CSRF check is on, stands.
     app.jinja_env.globals.setdefault("csrf_field", str)
     app.after_request(secure)
-    for code in ERRORS:
-        app.register_error_handler(code, error_page)
+    app.register_error_handler(HTTPException, error_page)
 
 
 def price(cents: int) -> str:
@@ -89,11 +88,11 @@ def secure(response: Response) -> Response:
 def error_page(error: HTTPException) -> Response:
     """The error's own answer, with the shop's page in it when that answer is a page.
 
-    Whoever asked for JSON keeps the problem document, and every answer keeps its status and headers (Retry-After).
-    The page asks no backend anything: it has to work during an outage.
+    Whoever asked for JSON keeps the problem document, a redirect to the login stays one, and every answer keeps its
+    status and headers (Retry-After). The page asks no backend anything: it has to work during an outage.
     """
     response = error.get_response(request.environ)
-    if response.mimetype == "text/html" and not response.location:
+    if response.mimetype == "text/html" and response.status_code in ERRORS:
         title, text = ERRORS[response.status_code]
         response.data = render_template("error.html", title=title, text=text, code=response.status_code)
     return response

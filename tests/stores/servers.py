@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -99,7 +99,7 @@ class Parrot:
 
     def __init__(self, reply: bytes | None, *, delay: float = 0) -> None:
         self.accepted = 0
-        self.asked = threading.Event()
+        self.asked = threading.Semaphore(0)
         self.may_answer = threading.Event()
         self.may_answer.set()
         self._reply = reply
@@ -117,7 +117,8 @@ class Parrot:
         self._threads[0].join()
         self._listener.close()
         for connection in self._connections:
-            connection.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # The client was first.
+                connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads[1:]:
             thread.join()
         for connection in self._connections:
@@ -138,7 +139,7 @@ class Parrot:
     def _talk(self, connection: socket.socket) -> None:
         try:
             while connection.recv(65536):
-                self.asked.set()
+                self.asked.release()
                 self.may_answer.wait()
                 time.sleep(self._delay)
                 if self._reply is not None:

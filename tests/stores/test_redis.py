@@ -19,7 +19,7 @@ from flask_api_layer.stores.redis import RedisStore
 
 from .conftest import StartParrot, StartRedis
 from .processes import Child
-from .servers import RedisServer, free_port
+from .servers import Parrot, RedisServer, free_port
 
 MakeStore = Callable[..., RedisStore]
 PASSWORD = "hunter2"
@@ -30,6 +30,19 @@ def failure(store: RedisStore) -> str:
         store.put("key", b"value", 60)
     assert PASSWORD not in str(caught.value)
     return str(caught.value)
+
+
+def two_at_once(store: RedisStore, parrot: Parrot) -> None:
+    """Two calls that need a connection each."""
+    parrot.may_answer.clear()
+    threads = [threading.Thread(target=store.put, args=("key", b"value", 60)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        parrot.asked.acquire()
+    parrot.may_answer.set()
+    for thread in threads:
+        thread.join()
 
 
 def eventually(store: RedisStore, key: str) -> bytes | None:
@@ -218,10 +231,34 @@ def test_running_out_of_connections_is_an_outage(start_parrot: StartParrot, redi
     store = redis_store(f"redis://{parrot.address}?max_connections=1")
     first = threading.Thread(target=store.put, args=("key", b"value", 60))
     first.start()
-    parrot.asked.wait()
+    parrot.asked.acquire()
     assert "raise max_connections" in failure(store)
     parrot.may_answer.set()
     first.join()
+
+
+def test_an_outage_is_paid_for_by_one_connection_not_by_each(
+    start_parrot: StartParrot, redis_store: MakeStore
+) -> None:
+    """A firewall that forgot one idle connection has forgotten them all, and tells nobody."""
+    parrot = start_parrot(b"+OK\r\n")
+    store = redis_store(f"redis://{parrot.address}", timeout=1)
+    two_at_once(store, parrot)
+    assert parrot.accepted == 2
+    parrot.may_answer.clear()
+    assert "did not answer in time" in failure(store)
+    parrot.asked.acquire()
+    two_at_once(store, parrot)
+    assert parrot.accepted == 4
+
+
+def test_options_in_the_url_cannot_change_what_is_stored(
+    shared_redis: RedisServer, redis_store: MakeStore
+) -> None:
+    options = "&decode_responses=true&encoding=utf-16&protocol=3&health_check_interval=1"
+    store = redis_store(shared_redis.url + options)
+    store.put("options", b"\xff\x00", 60)
+    assert store.get("options") == b"\xff\x00"
 
 
 def test_parent_and_child_do_not_share_a_connection(

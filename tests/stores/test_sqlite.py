@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,18 @@ connection.execute(sys.argv[2])
 print("held", flush=True)
 select.select([sys.stdin], [], [], 3)
 """
+
+
+@contextmanager
+def held(path: Path, statement: str) -> Iterator[None]:
+    """Another process locks the file, and holds it to the end of the block."""
+    command = [sys.executable, "-c", HOLD, str(path), statement]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        yield
+        assert holder.poll() is None
+        holder.communicate(b"")
 
 
 def is_down(store: SQLiteStore) -> bool:
@@ -148,33 +161,40 @@ def test_a_file_that_another_process_locks_is_not_waited_for(
     else:
         sqlite_store.put("key", b"value", 60)
     store = SQLiteStore(sqlite_path)
-    command = [sys.executable, "-c", HOLD, str(sqlite_path), statement]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(StoreDown, match="is locked by another process"):
-            store.put("key", b"value", 60)
-        assert holder.poll() is None
-        holder.communicate(b"")
+    with held(sqlite_path, statement), pytest.raises(StoreDown, match="is locked by another process"):
+        store.put("key", b"value", 60)
     store.put("key", b"value", 60)
     store.close()
 
 
 def test_threads_do_not_queue_up_behind_a_locked_file(sqlite_store: SQLiteStore, sqlite_path: Path) -> None:
+    """Twenty waits, one after the other, would outlast the holder."""
     sqlite_store.put("key", b"value", 60)
     store = SQLiteStore(sqlite_path)
-    locker = sqlite3.connect(sqlite_path, isolation_level=None)
-    locker.execute("BEGIN IMMEDIATE")
     answers: list[bool] = []
-    threads = [threading.Thread(target=lambda: answers.append(is_down(store))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    locker.close()
-    assert answers == [True] * 8
+    threads = [threading.Thread(target=lambda: answers.append(is_down(store))) for _ in range(20)]
+    with held(sqlite_path, "BEGIN IMMEDIATE"):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert answers == [True] * 20
     assert not is_down(store)
     store.close()
+
+
+def test_a_new_file_that_somebody_reads_is_waited_for(sqlite_store: SQLiteStore, sqlite_path: Path) -> None:
+    """SQLite itself gives up at once when it cannot switch to WAL, which is what workers that start together run into."""
+    sqlite_path.parent.mkdir()
+    reader = sqlite3.connect(sqlite_path, isolation_level=None, check_same_thread=False)
+    reader.execute("CREATE TABLE other (x)")
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM other").fetchall()
+    leave = threading.Timer(0.1, reader.execute, args=("ROLLBACK",))
+    leave.start()
+    sqlite_store.put("key", b"value", 60)
+    leave.join()
+    reader.close()
 
 
 def test_the_file_does_not_grow_with_what_expired(
@@ -314,5 +334,6 @@ def test_a_file_that_came_through_a_fork_without_hooks_is_left_to_the_parent(
     assert opened is not None
     sqlite_store._open_file = type(opened)(opened.connection, opened.process + 1, opened.file)
     assert sqlite_store.get("key") == b"value"
+    assert sqlite_store._open_file.connection is not opened.connection
     assert opened.connection.execute("SELECT 1").fetchone() == (1,)
     opened.connection.close()
