@@ -38,9 +38,11 @@ Try this:
   2. Look for a token in the browser (cookies, storage, network): there is none to read.
   3. Wait a minute and reload: the access token ran out, was refreshed once, and nobody noticed.
   4. Open {url}/admin as ada, then as admin or editor.
-  5. Freeze the backend (kill -STOP -- -{group}) and reload: polite pages, and nobody is logged out.
+  5. Break the refresh for two minutes: polite pages, and nobody is logged out.
+     curl {backend}/debug/faults --json '{{"path": "auth/refresh", "status": 503}}'
+     curl {backend}/debug/reset -X POST
 
-Logs and data: {data}
+Backend: {backend} (process {process}). Logs and data: {data}
 Stop with Ctrl-C.
 """
 
@@ -57,10 +59,14 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A server process, where it listens and where it logs."""
+    """A server process, where it listens and where it logs.
+
+    :param probe: a path that answers as soon as it serves.
+    """
 
     name: str
     url: str
+    probe: str
     log: Path
     process: subprocess.Popen[bytes]
 
@@ -70,7 +76,7 @@ class Service:
     def answers(self) -> bool:
         """Whether it answers HTTP at all; a 4xx is an answer."""
         try:
-            DIRECT.open(self.url, timeout=1).close()
+            DIRECT.open(self.url + self.probe, timeout=1).close()
         except urllib.error.HTTPError as error:
             error.close()
         except (OSError, HTTPException):
@@ -160,7 +166,7 @@ def start(options: Options, services: list[Service]) -> None:
 def backend_environ(data: Path, environ: dict[str, str]) -> dict[str, str]:
     """What the backend is told; what the caller's ``environ`` says wins, except for the demo's own place."""
     own = {"SHOP_BACKEND_DATABASE": str(data / "backend.sqlite3")}
-    return {"SHOP_BACKEND_ACCESS_TTL": ACCESS_TTL, "SHOP_BACKEND_DEBUG_ENDPOINTS": "false"} | environ | own
+    return {"SHOP_BACKEND_ACCESS_TTL": ACCESS_TTL} | environ | own
 
 
 def storefront_environ(data: Path, backend_port: int, environ: dict[str, str]) -> dict[str, str]:
@@ -213,7 +219,7 @@ def port_number(text: str) -> int:
     return number
 
 
-def serve(name: str, port: int, path: str, data: Path, environ: Mapping[str, str]) -> Service:
+def serve(name: str, port: int, probe: str, data: Path, environ: Mapping[str, str]) -> Service:
     """A running gunicorn: one worker, eight threads, on the loopback interface only."""
     log = data / f"{name}.log"
     command = [sys.executable, "-m", "gunicorn", f"example_app.{name}:create_app()"]
@@ -224,7 +230,7 @@ def serve(name: str, port: int, path: str, data: Path, environ: Mapping[str, str
         process = subprocess.Popen(
             command, cwd=CHECKOUT, env=environ, stdout=output, stderr=subprocess.STDOUT, process_group=0
         )
-    return Service(name, f"http://{HOST}:{port}{path}", log, process)
+    return Service(name, f"http://{HOST}:{port}", probe, log, process)
 
 
 def wait_until_ready(services: Sequence[Service], stop: StopSignal) -> bool:
@@ -259,8 +265,8 @@ def report_dead(services: Sequence[Service]) -> bool:
 def welcome(services: Sequence[Service], data: Path) -> None:
     """Print where the shop is and what to try there."""
     backend, storefront = services
-    url = storefront.url.removesuffix("/healthz")
-    say(WELCOME.format(url=url, group=backend.process.pid, data=data))
+    urls = {"url": storefront.url, "backend": backend.url}
+    say(WELCOME.format(**urls, process=backend.process.pid, data=data))
 
 
 def say(text: str) -> None:

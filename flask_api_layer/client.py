@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -66,7 +67,7 @@ class ApiResponse:
     def text(self) -> str:
         return self.content.decode("utf-8", "replace")
 
-    @property
+    @cached_property
     def body(self) -> Any:
         """The decoded JSON; None when the body is not JSON."""
         try:

@@ -25,11 +25,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from flask import current_app
 from markupsafe import escape
+from werkzeug import exceptions
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
@@ -130,14 +132,19 @@ class Host(Protocol):
 class Denial(HTTPException):
     """An answer of the layer's own, said in the way that this client understands.
 
-    Raise one in a view, with a text for people if you like: ``raise AccessDenied("Only the owner may do this.")``. They are Werkzeug
-    exceptions, so ``@app.errorhandler(403)`` or ``@app.errorhandler(AccessDenied)`` takes over.
+    Raise one in a view, with a text for people if you like: ``raise AccessDenied("Only the owner may do this.")``. They are
+    Werkzeug's exceptions of their status codes, so ``@app.errorhandler(403)`` or ``@app.errorhandler(AccessDenied)`` takes over.
     """
 
+    code: int | None = 400
     error_code = "bad_request"
     retry_after: int | None = None
     allow: str | None = None
     errors: Mapping[str, Sequence[str]] | None = None
+
+    def __init__(self, description: str | None = None, response: Any = None) -> None:
+        # Past the classes of the status codes, whose own arguments differ from one to the next.
+        HTTPException.__init__(self, description, response)
 
     @property
     def detail(self) -> str:
@@ -194,21 +201,21 @@ class Denial(HTTPException):
         return Response(text, status=self.code, headers=headers, content_type="application/problem+json")
 
 
-class LoginRequired(Denial):
+class LoginRequired(Denial, exceptions.Unauthorized):
     """Nobody, or only a guest, is logged in."""
 
     code = 401
     error_code = "login_required"
 
 
-class AccessDenied(Denial):
+class AccessDenied(Denial, exceptions.Forbidden):
     """Somebody is logged in, and may not do this."""
 
     code = 403
     error_code = "access_denied"
 
 
-class RateLimited(Denial):
+class RateLimited(Denial, exceptions.TooManyRequests):
     """Too much was asked in too short a time."""
 
     code = 429
@@ -216,7 +223,7 @@ class RateLimited(Denial):
     retry_after = RETRY_AFTER_SECONDS
 
 
-class BackendUnavailable(Denial):
+class BackendUnavailable(Denial, exceptions.ServiceUnavailable):
     """The backend could not be asked; nobody is logged out by this."""
 
     code = 503
@@ -224,14 +231,14 @@ class BackendUnavailable(Denial):
     retry_after = RETRY_AFTER_SECONDS
 
 
-class BackendTimeout(Denial):
+class BackendTimeout(Denial, exceptions.GatewayTimeout):
     """The backend took too long."""
 
     code = 504
     error_code = "backend_timeout"
 
 
-class BadGateway(Denial):
+class BadGateway(Denial, exceptions.BadGateway):
     """The backend refused the connection, or answered nonsense."""
 
     code = 502
@@ -250,6 +257,15 @@ _CLASSES: Mapping[str, type[Denial]] = {
 }
 
 
+@lru_cache
+def _class_for(base: type[Denial], status: int) -> type[Denial]:
+    """``base`` for another status, so that ``@app.errorhandler(404)`` finds it: Flask looks for Werkzeug's class of that code."""
+    if base.code == status:
+        return base
+    known = exceptions.default_exceptions.get(status)
+    return type(base.__name__, (base, known) if known else (base,), {"code": status})
+
+
 def denial(
     code: str,
     *,
@@ -263,9 +279,9 @@ def denial(
 
     :param status: where the backend's own 4xx is passed on; else the status of the code.
     """
-    error = _CLASSES.get(code, Denial)(detail)
+    base: Any = _CLASSES.get(code, Denial)
+    error: Denial = _class_for(base, status or status_of(code))(detail)
     error.error_code = code
-    error.code = status or status_of(code)
     error.errors = errors
     error.allow = allow
     if retry_after is not None:

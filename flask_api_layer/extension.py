@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +30,9 @@ from .types import Store
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
+
+
+_log = logging.getLogger(__name__)
 
 
 class ApiLayer:
@@ -82,7 +86,7 @@ class ApiLayer:
             instance_path=app.instance_path,
         )
         backend = (self._backend or PRESETS[config.backend]).with_endpoints(config.endpoints)
-        store = self._store or store_from_url(config.store_url)
+        store = self._store or _open_store(config)
         app.extensions[EXTENSION] = AppState(
             app,
             config,
@@ -164,6 +168,13 @@ def _remember_mount(setup: BlueprintSetupState) -> None:
         )
     endpoint = f"{setup.name_prefix}.{setup.name}".lstrip(".")
     remember_mount(cast(Flask, setup.app), Mount(prefix, endpoint))
+
+
+def _open_store(config: Config) -> Store:
+    store = store_from_url(config.store_url)
+    if problem := store.problem():
+        _log.warning("the store cannot be used as it is: %s", problem)
+    return store
 
 
 def _transport(config: Config, session: requests.Session | None) -> Transport:

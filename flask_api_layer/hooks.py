@@ -82,7 +82,7 @@ def _admit(state: RequestState) -> ResponseReturnValue | None:
         return _gate(state)
     if AUTH in state.ruling.policies and request.method in ("GET", "HEAD"):
         return _send_away(state)
-    if state.host.config.guest_mode == "eager" and request.url_rule is not None and _is_page_view():
+    if state.host.config.guest_mode == "eager" and state.may_mint and _is_page_view():
         state.resolve(mint=True)
     return None
 
@@ -113,4 +113,5 @@ def _send_away(state: RequestState) -> ResponseReturnValue | None:
 def _is_page_view() -> bool:
     environ = request.environ
     wants_page = environ.get("HTTP_SEC_FETCH_DEST", "document") == "document"
-    return request.method == "GET" and wants_page and prefers_html(environ.get("HTTP_ACCEPT"))
+    is_view = request.url_rule is not None and request.method == "GET"
+    return is_view and wants_page and prefers_html(environ.get("HTTP_ACCEPT"))

@@ -162,6 +162,34 @@ class Resolver:
         session = self.wallet.session("guest")
         return session.access_token if session else None
 
+    def enter(self, session: Session) -> None:
+        """Put a new user session in place of whatever this browser had; the old one can never come back."""
+        old = self.wallet.session("user")
+        if old is not None:
+            self._bury(old)
+        self.wallet.drop("guest")
+        self.wallet.put(session)
+        self._facts = self._resolution = None
+
+    def leave(self) -> Session | None:
+        """End every session of this browser; the user's, whom the backend has to hear of."""
+        user = self.wallet.session("user")
+        for session in (user, self.wallet.session("guest")):
+            if session is not None:
+                self._bury(session)
+        self.wallet.drop("user")
+        self.wallet.drop("guest")
+        self._facts = self._resolution = None
+        return user
+
+    def _bury(self, session: Session) -> None:
+        self._authority.identities.forget(session)
+        try:
+            self._authority.ledger.bury(session)
+        except StoreDown:
+            # The cookie is gone at once all the same; only a request that is under way right now could bring it back.
+            _log.warning("the store is down: the tombstone of a session could not be written")
+
     def current_session(self) -> Session | None:
         """The session of whoever was resolved."""
         bearer = self._resolution.bearer if self._resolution else None

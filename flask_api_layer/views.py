@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from blinker import NamedSignal
 from flask import flash, jsonify, redirect, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -51,7 +52,7 @@ def _enter(endpoint: Literal["login", "register"], *, status: int) -> ResponseRe
     except Denial as error:
         return _refused(state, error, fields)
     if endpoint == "register":
-        emit(signals.registered, state.host.app, identity=grant.identity, request_id=state.request_id)
+        _emit(state, signals.registered, identity=grant.identity)
     if not _is_form_navigation():
         return jsonify(success=True, data=_described(grant.identity, grant.session)), status
     if grant.session is None:
@@ -73,68 +74,36 @@ def _ask(state: RequestState, endpoint: Literal["login", "register"], fields: Ma
         return state.host.authority.tokens.login(endpoint, sent, guest_token=state.resolver.guest_token())
     except Denial as error:
         if endpoint == "login":
-            emit(
-                signals.login_failed,
-                state.host.app,
-                status=error.code,
-                error_code=error.error_code,
-                request_id=state.request_id,
-            )
+            _emit(state, signals.login_failed, status=error.code, error_code=error.error_code)
         raise
 
 
 def _start_session(state: RequestState, grant: Grant, session: Session) -> None:
     """Put the new session in place of whatever this browser had."""
-    wallet, authority = state.resolver.wallet, state.host.authority
-    old, guest_session = wallet.session("user"), wallet.session("guest")
-    wallet.drop("guest")
-    if not wallet.has_room(session):
+    resolver, authority = state.resolver, state.host.authority
+    if not resolver.wallet.has_room(session, alone=True):
         _log.error("%s", TOO_LARGE)
-        wallet.forget_changes()
         authority.calls.logout(session)
         raise denial("session_too_large")
-    if old is not None:
-        _bury(state, old)
+    guest_session = resolver.wallet.session("guest")
     if guest_session is not None and state.host.config.guest_enabled:
         guest_identity = authority.identities.known_guest(guest_session)
-        emit(
-            signals.guest_upgraded,
-            state.host.app,
-            guest=guest_identity,
-            user=grant.identity,
-            request_id=state.request_id,
-        )
-    wallet.put(session)
-    emit(signals.logged_in, state.host.app, identity=grant.identity, request_id=state.request_id)
+        _emit(state, signals.guest_upgraded, guest=guest_identity, user=grant.identity)
+    resolver.enter(session)
+    _emit(state, signals.logged_in, identity=grant.identity)
 
 
 def logout() -> ResponseReturnValue:
     """End the session: here at once, at the backend if it listens."""
     state = request_state()
     state.touch()
-    wallet = state.resolver.wallet
-    sessions = [session for session in (wallet.session("user"), wallet.session("guest")) if session]
-    for session in sessions:
-        _bury(state, session)
-    wallet.drop("user")
-    wallet.drop("guest")
-    for session in sessions:
-        if session.kind == "user":
-            state.host.authority.calls.logout(session)
-    ended = next((session.id for session in sessions if session.kind == "user"), None)
-    emit(signals.logged_out, state.host.app, session_id=ended, request_id=state.request_id)
+    session = state.resolver.leave()
+    if session is not None:
+        state.host.authority.calls.logout(session)
+    _emit(state, signals.logged_out, session_id=session.id if session else None)
     if _is_form_navigation():
         return redirect(state.root + state.host.config.after_logout_url, 303)
     return "", 204
-
-
-def _bury(state: RequestState, session: Session) -> None:
-    try:
-        state.host.authority.ledger.bury(session)
-    except StoreDown:
-        # The cookie is gone at once all the same; only a request that is under way right now could bring it back.
-        _log.warning("the store is down: the tombstone of a session could not be written")
-    state.host.authority.identities.forget(session)
 
 
 def me() -> ResponseReturnValue:
@@ -260,3 +229,7 @@ def _reasons(error: Denial) -> list[str]:
     """What to tell a person: the messages of the fields, else the one of the whole."""
     texts = [text for messages in (error.errors or {}).values() for text in messages]
     return texts or [error.detail]
+
+
+def _emit(state: RequestState, signal: NamedSignal, **values: object) -> None:
+    emit(signal, state.host.app, request_id=state.request_id, **values)

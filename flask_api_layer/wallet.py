@@ -67,11 +67,6 @@ class Wallet:
         self._sessions[kind] = None
         self._changes[kind] = Change(kind, None, replaces)
 
-    def forget_changes(self) -> None:
-        """Back to what the request carried."""
-        self._sessions.clear()
-        self._changes.clear()
-
     @property
     def changes(self) -> list[Change]:
         return list(self._changes.values())
@@ -88,13 +83,11 @@ class Wallet:
         age = max_age(change.session, limit=limit, refreshable=self._refreshable, now=now)
         return self._style.set(change.kind, self._sealed(change.session), age)
 
-    def has_room(self, session: Session) -> bool:
-        """Whether the session fits into a cookie beside the one of the other kind."""
+    def has_room(self, session: Session, *, alone: bool = False) -> bool:
+        """Whether the session fits into a cookie, beside the one of the other kind unless it will be ``alone``."""
         other: Kind = "guest" if session.kind == "user" else "user"
-        kept = self.session(other)
-        others = 0
-        if kept is not None:
-            others = len(self._style.name(other)) + 3 + len(self._sealed(kept))
+        kept = None if alone else self.session(other)
+        others = len(self._style.name(other)) + len(self._sealed(kept)) + 3 if kept else 0
         return fits(self._style.name(session.kind), self._sealed(session), others)
 
     def _read(self, kind: Kind) -> Session | None:

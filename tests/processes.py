@@ -97,9 +97,13 @@ class ShopBackend:
 
     def start(self) -> None:
         if not self._is_up:
-            self._server.start()
-            self._wait()
             self._is_up = True
+            self._server.start()
+            try:
+                until_ready(self._http, f"{self._server.url}/debug/calls")
+            except BaseException:
+                self.close()
+                raise
 
     def stop(self) -> None:
         self._http.close()
@@ -135,9 +139,6 @@ class ShopBackend:
         )
         response.raise_for_status()
         return response.json() if response.content else None
-
-    def _wait(self) -> None:
-        until_ready(self._http, f"{self._server.url}/debug/calls")
 
 
 def until_ready(http: requests.Session, url: str) -> None:

@@ -35,7 +35,7 @@ class Launcher:
 
     @property
     def backend_pid(self) -> int:
-        return int(find(r"kill -STOP -- -(\d+)", self.output))
+        return int(find(r"\(process (\d+)\)", self.output))
 
     def finish(self) -> tuple[int, str]:
         """The exit code, and what was printed since."""

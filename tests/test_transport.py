@@ -13,6 +13,7 @@ import socket
 import ssl
 import threading
 import time
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from hypothesis import strategies as st
 
 from flask_api_layer import connections
 from flask_api_layer.framing import Chunked, build_request, parse_head
+from flask_api_layer.replies import make_reply
 from flask_api_layer.transport import (
     MAX_BODY,
     Garbled,
@@ -139,9 +141,6 @@ def echo() -> Iterator[tuple[RawServer, Transport]]:
     with RawServer(Peer.keep_answering) as server:
         transport = connect(server.url)
         yield server, transport
-
-
-# -- connections: reuse and hygiene
 
 
 def test_connection_is_reused_by_calls_and_streams(echo: tuple[RawServer, Transport]) -> None:
@@ -334,9 +333,14 @@ def test_not_modified_keeps_the_connection() -> None:
 
 
 @pytest.mark.parametrize(
-    "framed", [b"Content-Length: 2\r\n\r\nok", b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"]
+    ("framed", "content"),
+    [
+        (b"Content-Length: 2\r\n\r\nok", b"ok"),
+        (b"Content-Length: 0\r\n\r\n", b""),
+        (b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", b"ok"),
+    ],
 )
-def test_bytes_after_a_complete_answer_reach_nobody(framed: bytes) -> None:
+def test_bytes_after_a_complete_answer_reach_nobody(framed: bytes, content: bytes) -> None:
     def script(peer: Peer) -> None:
         peer.request()
         peer.send(b"HTTP/1.1 200 OK\r\n" + framed + b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen")
@@ -344,8 +348,8 @@ def test_bytes_after_a_complete_answer_reach_nobody(framed: bytes) -> None:
 
     with RawServer(script, Peer.keep_answering) as server:
         transport = connect(server.url)
-        assert b"".join(get(transport)) == b"ok"
-        assert transport.call("GET", "own").body == b"/own"
+        assert b"".join(get(transport)) == content
+        assert transport.call("POST", "own").body == b"/own"
 
 
 def test_two_threads_never_see_each_others_answers(echo: tuple[RawServer, Transport]) -> None:  # B6.8
@@ -380,9 +384,6 @@ def test_forked_process_uses_connections_of_its_own(echo: tuple[RawServer, Trans
     answers.close()
     assert transport.call("GET", "after").body == b"/after"
     assert server.connections == 2
-
-
-# -- answers that are not acceptable
 
 
 @pytest.mark.parametrize("answer", GARBLED.values(), ids=GARBLED.keys())
@@ -429,9 +430,6 @@ def test_refused_connection_and_unknown_host_are_unreachable() -> None:
             get(connect(base))
 
 
-# -- deadlines
-
-
 def trickles(first: bytes) -> RawServer:
     def script(peer: Peer) -> None:
         peer.request()
@@ -474,6 +472,22 @@ def test_streamed_body_may_take_longer_than_the_total() -> None:
         assert b"".join(get(transport)) == b"x" * 10
 
 
+def test_slow_upload_may_take_longer_than_the_total() -> None:
+    def slowly() -> Iterator[bytes]:
+        for _ in range(10):
+            time.sleep(0.05)
+            yield b"x"
+
+    received: list[bytes] = []
+    with takes_upload(received) as server:
+        transport = connect(server.url, total_timeout=0.2)
+        assert (
+            transport.stream("POST", "/x", headers=[("Content-Length", "10")], body=slowly()).read_small(9)
+            == b"ok"
+        )
+    assert received == [b"x" * 10]
+
+
 def goes_silent(answer: bytes) -> RawServer:
     def script(peer: Peer) -> None:
         peer.request()
@@ -490,6 +504,11 @@ def test_silence_is_a_timeout() -> None:
             transport.call("GET", "x")
         with pytest.raises(TimedOut):
             get(transport)
+    with goes_silent(b"") as server:
+        began = time.monotonic()
+        with pytest.raises(TimedOut):
+            get(connect(server.url, read_timeout=10, total_timeout=0.1))
+        assert time.monotonic() - began < 5
     with goes_silent(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf") as server:
         reply = get(connect(server.url, read_timeout=0.1))
         with pytest.raises(TimedOut):
@@ -536,9 +555,6 @@ def test_handshake_that_hangs_is_a_timeout() -> None:
         with pytest.raises(TimedOut):
             get(connect(base, connect_timeout=0.2))
         stop.set()
-
-
-# -- streams
 
 
 def test_first_event_is_out_when_it_came_and_silence_is_allowed() -> None:  # B7.5
@@ -697,9 +713,6 @@ def test_request_line_that_would_break_out_is_refused_unsent(method: str, target
         Transport("http://127.0.0.1:9").stream(method, target, headers=[])
 
 
-# -- uploads
-
-
 def takes_upload(received: list[bytes]) -> RawServer:
     def script(peer: Peer) -> None:
         while head := peer.request().lower():
@@ -799,9 +812,6 @@ def test_answer_before_the_end_of_an_upload_is_delivered(is_whole: bool) -> None
         assert not transport._pool._idle
 
 
-# -- calls
-
-
 def test_call_sends_what_requests_would_and_reads_json() -> None:
     received: list[bytes] = []
     with takes_upload(received) as server:
@@ -863,6 +873,17 @@ def gzip_bomb() -> bytes:
 def test_gzip_bomb_is_refused(session: requests.Session | None) -> None:
     with says(gzip_bomb()) as server, pytest.raises(Garbled):
         connect(server.url, session=session).call("GET", "x")
+
+
+def test_gzip_bomb_takes_no_more_memory_than_is_kept() -> None:
+    packer = zlib.compressobj(1, wbits=31)
+    packed = b"".join(packer.compress(bytes(1_000_000)) for _ in range(150)) + packer.flush()
+    tracemalloc.start()
+    with pytest.raises(Garbled):
+        make_reply(200, (("Content-Encoding", "gzip"),), packed)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * MAX_BODY
 
 
 def test_endless_body_is_refused() -> None:
@@ -1056,9 +1077,6 @@ def test_nothing_is_logged_and_reprs_are_bare(
     assert "secret" not in repr(Reply(200, (("Authorization", "secret"),), b"secret"))
 
 
-# -- replies
-
-
 @pytest.mark.parametrize(
     ("body", "value"),
     [(b'{"a": [1, 2.5]}', {"a": [1, 2.5]}), (b"\xef\xbb\xbfnull", None), ('"é"'.encode(), "é")],
@@ -1086,9 +1104,6 @@ def test_json_is_read(body: bytes, value: object) -> None:
 def test_what_is_not_json_is_a_value_error(body: bytes) -> None:
     with pytest.raises(ValueError, match="not JSON"):
         Reply(200, (), body).json()
-
-
-# -- framing
 
 
 @given(
@@ -1144,9 +1159,6 @@ def test_request_head_is_one_line_per_header() -> None:
     request = build_request("PUT", "/x", "h", [("A", "b")], None)
     assert request.head == b"PUT /x HTTP/1.1\r\nHost: h\r\nA: b\r\nContent-Length: 0\r\n\r\n"
     assert request.is_repeatable
-
-
-# -- TLS
 
 
 @pytest.fixture(scope="module")

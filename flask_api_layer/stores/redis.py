@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import redis
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, parse_url
+from redis.exceptions import ChildDeadlockedError, NoPermissionError
 from redis.retry import Retry
 
 from flask_api_layer.errors import StoreDown
@@ -37,7 +38,7 @@ OURS: dict[str, Any] = {
     "driver_info": None,
 }
 
-FAILURES = (redis.RedisError, redis.exceptions.ChildDeadlockedError, OSError, UnicodeError)
+FAILURES = (redis.RedisError, ChildDeadlockedError, OSError, UnicodeError)
 # The server's own words stay out: an old server repeats the arguments of a command that it does not know, also of AUTH.
 ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (redis.AuthenticationError, "refuses the user or password: correct them in API_LAYER_STORE_URL"),
@@ -48,7 +49,7 @@ ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (redis.OutOfMemoryError, "is full: raise its maxmemory"),
     (redis.ReadOnlyError, "is a replica that takes no writes: name the primary in API_LAYER_STORE_URL"),
     (
-        redis.exceptions.NoPermissionError,
+        NoPermissionError,
         "forbids it: allow GET, SET, DEL, EVALSHA and SCRIPT on api-layer:*",
     ),
 )
@@ -199,7 +200,7 @@ class RedisStore:
 def _connection_pool(url: str, deadline: Deadline) -> redis.ConnectionPool:
     try:
         named = parse_url(url)  # type: ignore[no-untyped-call]
-        options = {"max_connections": 1000} | named | OURS | {"deadline": deadline}
+        options: dict[str, Any] = {"max_connections": 1000} | named | OURS | {"deadline": deadline}
         options["connection_class"] = CONNECTIONS[url.partition("://")[0]]
         pool = redis.ConnectionPool(**options)
         pool.connection_class(

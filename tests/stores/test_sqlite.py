@@ -183,18 +183,18 @@ def test_threads_do_not_queue_up_behind_a_locked_file(sqlite_store: SQLiteStore,
     store.close()
 
 
-def test_a_new_file_that_somebody_reads_is_waited_for(sqlite_store: SQLiteStore, sqlite_path: Path) -> None:
+def test_a_new_file_that_another_worker_prepares_is_waited_for(
+    sqlite_store: SQLiteStore, sqlite_path: Path
+) -> None:
     """SQLite itself gives up at once when it cannot switch to WAL, which is what workers that start together run into."""
     sqlite_path.parent.mkdir()
-    reader = sqlite3.connect(sqlite_path, isolation_level=None, check_same_thread=False)
-    reader.execute("CREATE TABLE other (x)")
-    reader.execute("BEGIN")
-    reader.execute("SELECT * FROM other").fetchall()
-    leave = threading.Timer(0.1, reader.execute, args=("ROLLBACK",))
+    worker = sqlite3.connect(sqlite_path, isolation_level=None, check_same_thread=False)
+    worker.execute("BEGIN IMMEDIATE")
+    leave = threading.Timer(0.1, worker.execute, args=("ROLLBACK",))
     leave.start()
     sqlite_store.put("key", b"value", 60)
     leave.join()
-    reader.close()
+    worker.close()
 
 
 def test_the_file_does_not_grow_with_what_expired(
