@@ -13,6 +13,7 @@ from limits import RateLimitItem
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
+from .authority import Authority
 from .backends import Backend
 from .calls import BackendCalls
 from .config import Config
@@ -20,7 +21,7 @@ from .errors import Audience
 from .identities import Identities
 from .policies import ViewPolicies
 from .renewals import Renewals
-from .resolver import Authority, Terms
+from .resolver import Terms
 from .sansio.access import Policy
 from .sansio.addresses import rate_key
 from .sansio.cookies import CookieStyle

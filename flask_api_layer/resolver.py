@@ -8,25 +8,18 @@ from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 from . import signals
-from .calls import BackendCalls
+from .authority import Authority
+from .commits import set_cookies
 from .errors import BackendUnavailable, StoreDown
-from .identities import Identities
-from .renewals import Renewals
 from .sansio.cascade import Ask, Facts, Guests, Resolution, next_step
 from .sansio.identity import Answer, Reason, Rejected, Trusted, Unreachable
 from .sansio.refresh import Ended, Successor, Undecided
 from .sansio.session import Freshness, Session
-from .sessions import Ledger
 from .signals import emit
-from .tokens import Tokens
-from .wallet import Change, Kind, Wallet
+from .wallet import Kind, Wallet
 
 _log = logging.getLogger(__name__)
 
-TOO_LARGE = (
-    "the tokens of this session do not fit into a cookie; let the backend issue smaller tokens "
-    "(fewer claims, or an opaque refresh token)"
-)
 _REFRESH: Mapping[Kind, Ask] = {"user": Ask.REFRESH_USER, "guest": Ask.REFRESH_GUEST}
 
 
@@ -43,17 +36,6 @@ class Terms:
     leeway: float
     clock: Callable[[], float]
     admit_guest: Callable[[], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Authority:
-    """Who decides about tokens: the backend, and what workers told each other."""
-
-    calls: BackendCalls
-    identities: Identities
-    renewals: Renewals
-    tokens: Tokens
-    ledger: Ledger
 
 
 class Resolver:
@@ -201,8 +183,7 @@ class Resolver:
 
     def set_cookies(self) -> list[str]:
         """The ``Set-Cookie`` values of all changes so far; each is given out once."""
-        lines = [self._set_cookie(change) for change in self.wallet.take_changes()]
-        return [line for line in lines if line is not None]
+        return set_cookies(self.wallet, self._authority, now=self._terms.clock(), sender=self._sender)
 
     # The cascade
 
@@ -346,25 +327,6 @@ class Resolver:
                 self._authority.identities.forget(session)
                 return kind
         return None
-
-    def _set_cookie(self, change: Change) -> str | None:
-        if change.replaces is not None and self._is_overtaken(change, change.replaces):
-            if change.session is not None:
-                self._authority.calls.logout(change.session)
-            return None
-        if change.session is not None and not self.wallet.has_room(change.session):
-            _log.error("%s", TOO_LARGE)
-            emit(signals.session_ended, self._sender, session_id=change.session.id, reason="too_large")
-            change = replace(change, session=None)
-        return self.wallet.set_cookie(change, self._terms.clock())
-
-    def _is_overtaken(self, change: Change, old: Session) -> bool:
-        """Whether a login or logout ended the old session while the backend was thinking."""
-        try:
-            return self._authority.ledger.is_buried(old)
-        except StoreDown:
-            # Nobody knows: do not delete what may be somebody else's, do not lose what was just handed out.
-            return change.session is None
 
 
 def _kind_of(ask: Ask) -> Kind:

@@ -12,8 +12,8 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from . import signals
+from .commits import TOO_LARGE
 from .errors import Denial, LoginRequired, StoreDown, denial
-from .resolver import TOO_LARGE
 from .sansio.access import login_target, prefers_html
 from .sansio.bodies import BadBody, form_fields, json_object
 from .sansio.identity import Identity

@@ -28,9 +28,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_api_layer import connections
-from flask_api_layer.framing import Chunked, build_request, parse_head
-from flask_api_layer.replies import make_reply
 from flask_api_layer.transport import (
     MAX_BODY,
     Garbled,
@@ -40,7 +37,10 @@ from flask_api_layer.transport import (
     Transport,
     TransportError,
     Unreachable,
+    connections,
 )
+from flask_api_layer.transport.framing import Chunked, build_request, parse_head
+from flask_api_layer.transport.replies import make_reply
 
 from .raw_server import Peer, RawServer, Script
 

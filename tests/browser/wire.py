@@ -22,6 +22,7 @@ class Wire:
         self.is_cut = False
         self._target = ("127.0.0.1", port)
         self._received: list[bytearray] = []
+        self._targets: list[socket.socket] = []
         self._server = _Relay(self)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
@@ -33,6 +34,9 @@ class Wire:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._thread.join()
+        for target in self._targets:
+            # Whoever keeps a connection alive would keep its thread alive too.
+            _hang_up(target)
         self._server.server_close()
 
     @property
@@ -51,6 +55,7 @@ class Wire:
         with suppress(OSError), socket.create_connection(self._target) as target:
             received = bytearray()
             self._received.append(received)
+            self._targets.append(target)
             upward = threading.Thread(target=_pump, args=(client, target, None))
             upward.start()
             _pump(target, client, received)
@@ -77,6 +82,10 @@ def _pump(source: socket.socket, target: socket.socket, kept: bytearray | None) 
             if kept is not None:
                 kept += data
             target.sendall(data)
-    for end in (source, target):
-        with suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
+    _hang_up(source)
+    _hang_up(target)
+
+
+def _hang_up(end: socket.socket) -> None:
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)

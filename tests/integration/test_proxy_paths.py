@@ -226,8 +226,8 @@ def test_the_prefix_is_case_sensitive(fetch: Fetch, backend: ShopBackend) -> Non
 
 
 # Corpus 1
-@pytest.mark.parametrize("target", ["/%61pi/echo", "/ap%69/echo", "/api/%65cho"])
-def test_an_encoded_letter_passes_the_same_gate(
+@pytest.mark.parametrize("target", ["/%61pi/echo", "/ap%69/echo", "/api/%65cho", "//api/echo", "///api/echo"])
+def test_another_spelling_of_the_prefix_passes_the_same_gate(
     target: str, backend: ShopBackend, make_app: Callable[..., Flask]
 ) -> None:
     app = make_app(backend, proxy_routes={"echo": ["GET"]})
@@ -236,11 +236,17 @@ def test_an_encoded_letter_passes_the_same_gate(
 
 
 # Corpus 1
-@pytest.mark.parametrize("target", ["///api/echo", "//api/echo", "/./api/echo", "/x/../api/echo"])
+@pytest.mark.parametrize("target", ["/./api/echo", "/x/../api/echo", "///api/../x", "//evil.test/../api/echo"])
 def test_a_detour_to_the_prefix_opens_nothing(target: str, fetch: Fetch, backend: ShopBackend) -> None:
     answer = fetch(target)
-    assert answer.status in (301, 308, 400, 404)
-    assert urlsplit(answer.headers.get("Location", "/")).netloc in ("", "localhost")
+    assert answer.status in (400, 404)
+    assert backend.calls() == {}
+
+
+# Corpus 1
+@pytest.mark.parametrize("target", ["//evil.test", "//evil.test/", "//evil.test//api/echo", "/api//evil.test"])
+def test_no_redirect_goes_to_a_host_from_the_path(target: str, fetch: Fetch, backend: ShopBackend) -> None:
+    assert urlsplit(fetch(target).headers.get("Location", "/")).netloc in ("", "localhost")
     assert backend.calls() == {}
 
 

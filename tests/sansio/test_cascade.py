@@ -230,6 +230,12 @@ def test_after_a_reuse_nobody_is_a_guest_and_all_is_cleared(walks: list[Walk]) -
     refuse(reused, lambda walk: walk.start.guest is not ABSENT and not walk.end.clear_guest)
 
 
+def test_without_fallback_no_ended_user_goes_on_as_a_guest(walks: list[Walk]) -> None:
+    ended = [walk for walk in walks if walk.end.ended is not None and not walk.start.fallback]
+    assert ended
+    refuse(ended, lambda walk: walk.end.identity != ANONYMOUS or MINT_GUEST in walk.asked)
+
+
 def test_reuse_said_by_the_refresh_always_ends_the_session(walks: list[Walk]) -> None:
     said = [walk for walk in walks if Rejected("reuse") in walk.answers_to(REFRESH_USER)]
     assert said
@@ -506,6 +512,23 @@ def test_trusted_guest_token_is_used() -> None:
     found, _ = resolve(Facts(guest=LIVE, guests=Guests.MINT), {CHECK_GUEST: Trusted()})
     assert found.bearer == "guest"
     assert not found.clear_guest
+
+
+@pytest.mark.parametrize("reason", ["expired", "revoked", "reuse"])
+@pytest.mark.parametrize("known", [USER, GUEST, STALE_USER, Trusted(), Unreachable(), Forbidden()])
+def test_refused_refresh_after_a_401_elsewhere_overrules_an_earlier_check(known: Answer, reason: Reason) -> None:
+    # B6.6, B7.7
+    facts = Facts(user=LIVE).learn(CHECK_USER, known).learn(REFRESH_USER, Rejected(reason))
+    found, asked = resolve(facts, {})
+    assert (found.identity, found.bearer, found.ended) == (ANONYMOUS, None, reason)
+    assert found.clear_user
+    assert asked == []
+
+
+def test_refused_guest_refresh_overrules_an_earlier_check() -> None:
+    facts = Facts(guest=LIVE, guests=Guests.KNOWN).learn(CHECK_GUEST, GUEST)
+    found, _ = resolve(facts.learn(REFRESH_GUEST, Rejected()), {})
+    assert found == Resolution(ANONYMOUS, clear_guest=True)
 
 
 # What is known

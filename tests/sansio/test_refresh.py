@@ -125,13 +125,11 @@ def test_first_move_is_a_look() -> None:
     assert next_move(Progress()) is Move.LOOK
 
 
-@pytest.mark.parametrize("entry", [THEIRS, OVER, STOLEN])
-@pytest.mark.parametrize("lease", ["free", "mine", "taken"])
-def test_ledger_entry_is_the_outcome(entry: LedgerEntry, lease: str) -> None:
+def test_ledger_entry_is_the_outcome() -> None:
     # B6.2
-    for progress in ALL:
-        if progress.looked and progress.entry == entry and progress.lease == lease and not progress.logged_out:
-            assert next_move(progress) == entry
+    found = [progress for progress in ALL if progress.looked and progress.entry and not progress.logged_out]
+    assert found
+    assert [progress for progress in found if next_move(progress) != progress.entry] == []
 
 
 @pytest.mark.parametrize("answer", [OVER, Ended("revoked"), MINE])
@@ -225,11 +223,10 @@ def test_any_other_status_ends_nothing(status: int) -> None:
     assert settle(classify_refusal(status, None)) == Undecided()
 
 
-@pytest.mark.parametrize("status", range(100, 600))
-def test_only_a_clear_no_ends_a_session(status: int) -> None:
+def test_only_a_clear_no_ends_a_session() -> None:
     # B6.6
-    ends = isinstance(settle(classify_refusal(status, None)), Ended)
-    assert ends is (status in (401, 403, 409))
+    refusals = {status: settle(classify_refusal(status, None)) for status in range(100, 600)}
+    assert [status for status, outcome in refusals.items() if isinstance(outcome, Ended)] == [401, 403, 409]
 
 
 @pytest.mark.parametrize(
