@@ -26,7 +26,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from flask import current_app
@@ -37,9 +37,6 @@ from werkzeug.wrappers import Response
 
 from .sansio.access import Client, Manner, login_target, negotiate
 from .sansio.problems import PROBLEMS, problem, status_of
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
 
 RETRY_AFTER_SECONDS = 5
 
@@ -136,7 +133,7 @@ class Denial(HTTPException):
     Werkzeug's exceptions of their status codes, so ``@app.errorhandler(403)`` or ``@app.errorhandler(AccessDenied)`` takes over.
     """
 
-    code: int | None = 400
+    code = 400
     error_code = "bad_request"
     retry_after: int | None = None
     allow: str | None = None
@@ -155,9 +152,7 @@ class Denial(HTTPException):
     def asks_for_login(self) -> bool:
         return isinstance(self, LoginRequired)
 
-    def get_response(  # type: ignore[override]
-        self, environ: WSGIEnvironment | None = None, scope: Any = None
-    ) -> Response:
+    def get_response(self, environ: Any = None, scope: Any = None) -> Response:
         """A redirect, a page or a problem body, as the current request asks for."""
         if isinstance(self.response, Response):
             return self.response

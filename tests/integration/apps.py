@@ -29,9 +29,7 @@ def create_app() -> Flask:
 
 
 @contextmanager
-def serve(
-    backend_url: str, *, max_content_length: int | None = None, **settings: object
-) -> Iterator[Server]:
+def serve(backend_url: str, *, max_content_length: int | None = None, **settings: object) -> Iterator[Server]:
     """gunicorn with :func:`create_app`; keyword arguments are API_LAYER_ keys in lower case."""
     environ = {
         "FLASK_SECRET_KEY": "a key for tests, long enough",

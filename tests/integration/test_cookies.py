@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -128,9 +129,7 @@ def test_a_known_end_of_the_refresh_token_bounds_the_cookie(
 
 
 # B3.4
-def test_a_login_that_does_not_fit_fails_loudly(
-    make_app: MakeApp, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_login_that_does_not_fit_fails_loudly(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
     token = "".join(f"{number:x}." for number in range(2000))
     with StubBackend({"POST auth/login": grant(token, user={"id": 7})}) as stub:
         browser = plain(_pages(make_app(stub.url)))
@@ -176,7 +175,7 @@ def _flipped(value: str) -> str:
     return value[:middle] + ("A" if value[middle] != "A" else "B") + value[middle + 1 :]
 
 
-_BROKEN = {
+_BROKEN: dict[str, Callable[[str], str]] = {
     "flipped": _flipped,
     "cut": lambda value: value[:-5],
     "longer": lambda value: value + "AAAA",
@@ -214,7 +213,8 @@ def test_a_cookie_that_cannot_be_opened_counts_as_absent(
 
 # B3.5
 @pytest.mark.parametrize(
-    "name", ["__host-http-api-user", "__HOST-HTTP-API-USER", "$Version=1; X", "api-user", "\xa0" + USER, "X" + USER]
+    "name",
+    ["__host-http-api-user", "__HOST-HTTP-API-USER", "$Version=1; X", "api-user", "\xa0" + USER, "X" + USER],
 )
 def test_only_the_exact_name_counts(backend: ShopBackend, make_app: MakeApp, name: str) -> None:
     app = _pages(make_app(backend))

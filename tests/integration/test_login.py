@@ -388,9 +388,7 @@ def test_a_wrong_method_is_405_and_never_proxied(
 
 
 # B2.8
-def test_without_a_record_in_the_answer_me_is_asked(
-    start_backend: StartBackend, make_app: MakeApp
-) -> None:
+def test_without_a_record_in_the_answer_me_is_asked(start_backend: StartBackend, make_app: MakeApp) -> None:
     backend = start_backend(LOGIN_USER="false")
     response = plain(make_app(backend)).post(LOGIN, json=CREDENTIALS)
     data = response.get_json()["data"]

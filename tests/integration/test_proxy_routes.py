@@ -183,7 +183,9 @@ def test_the_path_is_judged_before_the_route(backend: ShopBackend, make_app: Mak
 
 
 # B7.1
-@pytest.mark.parametrize("headers", [{}, {"Origin": "https://evil.test", "Access-Control-Request-Method": "PUT"}])
+@pytest.mark.parametrize(
+    "headers", [{}, {"Origin": "https://evil.test", "Access-Control-Request-Method": "PUT"}]
+)
 def test_options_on_a_listed_path_is_answered_here(
     headers: dict[str, str], backend: ShopBackend, make_app: MakeApp
 ) -> None:
@@ -241,7 +243,9 @@ def test_a_wrong_method_on_our_own_endpoint_is_405(
 
 
 # B2.7
-@pytest.mark.parametrize("name", ["login", "logout", "register", "refresh", "guest", "me", "csrf", "client.js"])
+@pytest.mark.parametrize(
+    "name", ["login", "logout", "register", "refresh", "guest", "me", "csrf", "client.js"]
+)
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 def test_our_own_endpoints_are_ours_for_every_method(
     name: str, method: str, backend: ShopBackend, make_app: MakeApp
@@ -253,7 +257,9 @@ def test_our_own_endpoints_are_ours_for_every_method(
 
 # B7.1; ancestor A15
 @pytest.mark.parametrize("name", ["login", "register", "refresh", "guest", "logout"])
-@pytest.mark.parametrize("spelling", ["auth/{}/", "AUTH/{}", "auth/{};x=1", "Auth/{}/", "auth;v=2/{}", "auth/{};"])
+@pytest.mark.parametrize(
+    "spelling", ["auth/{}/", "AUTH/{}", "auth/{};x=1", "Auth/{}/", "auth;v=2/{}", "auth/{};"]
+)
 def test_the_token_endpoints_of_the_backend_are_sealed(
     name: str, spelling: str, backend: ShopBackend, make_app: MakeApp
 ) -> None:
@@ -291,7 +297,9 @@ def test_a_neighbour_of_a_token_endpoint_is_proxied(backend: ShopBackend, make_a
 def test_a_view_of_the_app_under_the_prefix_is_served(backend: ShopBackend, make_app: MakeApp) -> None:
     app = make_app(backend, **EVERYTHING)
     app.add_url_rule("/api/health", view_func=lambda: "fine", endpoint="health")
-    app.add_url_rule("/api/things/<int:n>", view_func=lambda n: f"thing {n}", endpoint="thing", methods=["POST"])
+    app.add_url_rule(
+        "/api/things/<int:n>", view_func=lambda n: f"thing {n}", endpoint="thing", methods=["POST"]
+    )
     client = app.test_client()
     assert client.get("/api/health").text == "fine"
     assert client.post("/api/things/3").text == "thing 3"

@@ -147,9 +147,7 @@ def test_register_fields_narrow_what_is_sent(make_app: MakeApp) -> None:
 @pytest.mark.parametrize("data", [b"{", b"[]", b'{"email": NaN}'])
 def test_a_malformed_body_reaches_no_backend(backend: ShopBackend, make_app: MakeApp, data: bytes) -> None:
     client = make_app(backend).test_client()
-    response = client.post(
-        REGISTER, data=data, content_type="application/json", base_url="https://localhost"
-    )
+    response = client.post(REGISTER, data=data, content_type="application/json", base_url="https://localhost")
     assert_problem(response, 400, "bad_request")
     assert backend.calls() == {}
 

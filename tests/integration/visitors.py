@@ -15,6 +15,7 @@ from blinker import NamedSignal
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from flask_api_layer import ApiLayer
 from tests.processes import ShopBackend
 
 MakeApp = Callable[..., Flask]
@@ -99,6 +100,17 @@ class Browser:
         return self.client.open(path, method=method, headers=headers, base_url=self._url, **content)
 
 
+@contextmanager
+def layered(backend: ShopBackend | str, **settings: Any) -> Iterator[tuple[Flask, ApiLayer]]:
+    """An app and its layer, for tests that need the layer itself; the blueprint is not registered yet."""
+    app = Flask("shop")
+    app.config["SECRET_KEY"] = "a key for tests, long enough"
+    url = backend if isinstance(backend, str) else backend.base_url
+    layer = ApiLayer(app, **{"store_url": "memory://", "backend_url": url} | settings)
+    yield app, layer
+    app.extensions["api_layer"].transport.close()
+
+
 def plain(app: Flask) -> Browser:
     """A browser with no cookies."""
     return Browser(app)
@@ -132,7 +144,7 @@ def set_cookies(response: TestResponse) -> dict[str, SetCookie]:
 def _parsed(line: str) -> tuple[str, SetCookie]:
     pair, *rest = line.split("; ")
     name, _, value = pair.partition("=")
-    attributes = dict((item.split("=", 1) if "=" in item else (item, "")) for item in rest)
+    attributes = {key: content for key, _, content in (item.partition("=") for item in rest)}
     attributes.pop("Expires", None)
     return name, SetCookie(value, attributes)
 
@@ -196,7 +208,8 @@ Answer = tuple[int, Any]
 class StubBackend:
     """A backend that says what it was told to, over a real socket.
 
-    :param answers: by "METHOD path", such as "POST auth/login": status and JSON; a list of them is used up in order, its last one stays.
+    :param answers: by "METHOD path", such as "POST auth/login": status and JSON; a list of them is used up in order,
+        but for its last one.
     """
 
     def __init__(self, answers: Mapping[str, Answer | list[Answer]]) -> None:
