@@ -52,12 +52,19 @@ class BackendCalls:
         if path is None:
             raise denial("no_route")
         try:
-            return self._transport.call(
+            reply = self._transport.call(
                 method, path, json=request.json, headers=headers, bearer=request.bearer, timeout=timeout
             )
         except TransportError:
-            emit(signals.backend_unavailable, self._sender, endpoint=endpoint)
+            self.report(endpoint)
             raise
+        if reply.status >= 500:
+            self.report(endpoint)
+        return reply
+
+    def report(self, endpoint: str) -> None:
+        """Tell that the backend gave no usable answer."""
+        emit(signals.backend_unavailable, self._sender, endpoint=endpoint)
 
     def demand(self, endpoint: str, request: Request, *, headers: Mapping[str, str] | None = None) -> Reply:
         """The backend's good answer; everything else is raised as the denial that passes it on."""

@@ -107,6 +107,7 @@ class Audience:
     :param path: the path being served, as the browser knows it.
     :param target: the same with its query: where a login should lead back to; None for the layer's own API.
     :param login_url: LOGIN_URL as the browser knows it.
+    :param hx_target: where a login should lead back to when htmx asks, which is the page around the request.
     """
 
     client: Client
@@ -115,7 +116,7 @@ class Audience:
     login_url: str
     request_id: str
     realm: str
-    hx_current_url: str | None = None
+    hx_target: str | None = None
 
 
 class Host(Protocol):
@@ -134,6 +135,7 @@ class Denial(HTTPException):
     """
 
     code = 400
+    description: Any = None
     error_code = "bad_request"
     retry_after: int | None = None
     allow: str | None = None
@@ -170,8 +172,7 @@ class Denial(HTTPException):
     def _said_to(self, audience: Audience) -> Response:
         manner = negotiate(audience.client, asks_for_login=self.asks_for_login)
         if manner is Manner.HTMX:
-            target = _local_part(audience.hx_current_url)
-            headers = {"HX-Redirect": login_target(audience.login_url, target)}
+            headers = {"HX-Redirect": login_target(audience.login_url, audience.hx_target)}
             return self._problem(audience, headers)
         # A login page that is itself denied must not redirect to itself.
         if manner is Manner.REDIRECT and urlsplit(audience.login_url).path != audience.path:
@@ -286,15 +287,3 @@ def denial(
 
 def _redirect(location: str) -> Response:
     return Response("", status=302, headers={"Location": location}, mimetype="text/html")
-
-
-def _local_part(url: str | None) -> str | None:
-    """Path and query of an absolute URL."""
-    if url is None:
-        return None
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return None
-    path = parts.path or "/"
-    return f"{path}?{parts.query}" if parts.query else path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import requests
@@ -87,7 +88,7 @@ class ApiLayer:
         )
         backend = (self._backend or PRESETS[config.backend]).with_endpoints(config.endpoints)
         store = self._store or _open_store(config)
-        app.extensions[EXTENSION] = AppState(
+        host = app.extensions[EXTENSION] = AppState(
             app,
             config,
             backend=backend,
@@ -97,7 +98,7 @@ class ApiLayer:
             audience=lambda: request_state().audience(),
         )
         self._apps.append(weakref.ref(app))
-        app.before_request(before_request)
+        app.before_request(partial(before_request, host))
         app.after_request(after_request)
         app.context_processor(lambda: {"current_user": current_user})
 

@@ -38,14 +38,16 @@ class Guard:
         context = self._app.request_context(environ)
         context.push()
         try:
-            return _Body(self._answer(environ, start_response), context)
+            return _Body(self._answer(environ, start_response, context), context)
         except BaseException as error:
             context.pop(error)
             raise
 
-    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def _answer(
+        self, environ: WSGIEnvironment, start_response: StartResponse, context: RequestContext
+    ) -> Iterable[bytes]:
         root = self._app.config["APPLICATION_ROOT"].rstrip("/")
-        state = begin_request(app_state(), root=root, guards_mount=True)
+        state = begin_request(app_state(), context.request, root=root, guards_mount=True)
         state.ruling = Ruling((self._policy,))
         refusal = self._refusal(state)
         if refusal is not None:

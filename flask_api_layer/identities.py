@@ -64,8 +64,12 @@ class Identities:
         if reply.status == 403:
             return Forbidden()
         identity = self._calls.backend.parse_identity(decoded(reply)) if reply.status == 200 else None
+        if identity is not None:
+            return self._describe(identity, (token,))
+        if reply.status < 500:
+            self._calls.report("me")
         # A page of HTML or an empty body says nothing about the token.
-        return self._describe(identity, (token,)) if identity else Unreachable()
+        return Unreachable()
 
     def _describe(self, identity: Identity, tokens: tuple[str, ...]) -> Identity:
         """The identity without tokens in its record, its token type filled in from the token."""

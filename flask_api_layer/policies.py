@@ -88,6 +88,7 @@ class ViewPolicies:
             protected=config.protected_routes, auth=config.auth_routes, public=config.public_routes
         )
         self._excluded = PathSet(config.excluded_routes, and_below=True)
+        self._found: dict[tuple[Callable[..., Any], str], Ruling | None] = {}
         self._login_path = urlsplit(config.login_url).path
         self._default = Ruling((USER,)) if config.protected_by_default else UNRULED
 
@@ -96,26 +97,38 @@ class ViewPolicies:
         gated = path not in self._excluded and self._patterns.policy_for(path) == USER
         return Ruling((USER,)) if gated and path != self._login_path else UNRULED
 
-    def of_view(self, endpoint: str, blueprints: Iterable[str], path: str, method: str) -> Ruling:
+    def of_view(self, endpoint: str, path: str, method: str) -> Ruling:
         """For a view: the mark, else the nearest protected blueprint, else the longest pattern, else the default."""
-        explicit = view_marks(self._app.view_functions[endpoint], method) or self._of_blueprint(blueprints)
+        explicit = self._explicit(endpoint, method)
         if path in self._excluded:
-            return Ruling(explicit or (OPEN,), excluded=True)
-        if explicit:
-            return Ruling(explicit)
-        if path == self._login_path and self._patterns.policy_for(path) in (None, USER):
-            # A gate in front of the login page would lock everybody out.
-            return UNRULED
-        if pattern := self._patterns.policy_for(path):
-            return Ruling((pattern,))
-        return STATIC if _serves_static(endpoint) else self._default
+            return Ruling(explicit.policies if explicit else (OPEN,), excluded=True)
+        return explicit or self._by_path(endpoint, path)
 
-    def _of_blueprint(self, names: Iterable[str]) -> tuple[Policy, ...]:
-        for name in names:
-            policy = self._protected.get(self._app.blueprints[name])
-            if policy is not None:
+    def _explicit(self, endpoint: str, method: str) -> Ruling | None:
+        """What was laid on the view itself or on its blueprint; looked up once per view function and method."""
+        view = self._app.view_functions[endpoint]
+        key = (view, method)
+        if key not in self._found:
+            policies = view_marks(view, method) or self._of_blueprint(endpoint)
+            self._found[key] = Ruling(policies) if policies else None
+        return self._found[key]
+
+    def _of_blueprint(self, endpoint: str) -> tuple[Policy, ...]:
+        """The policy of the nearest protected blueprint around an endpoint such as "shop.admin.report"."""
+        while "." in endpoint:
+            endpoint = endpoint.rpartition(".")[0]
+            if policy := self._protected.get(self._app.blueprints[endpoint]):
                 return (policy,)
         return ()
+
+    def _by_path(self, endpoint: str, path: str) -> Ruling:
+        pattern = self._patterns.policy_for(path)
+        if path == self._login_path and pattern in (None, USER):
+            # A gate in front of the login page would lock everybody out.
+            return UNRULED
+        if pattern is not None:
+            return Ruling((pattern,))
+        return STATIC if _serves_static(endpoint) else self._default
 
 
 def _serves_static(endpoint: str) -> bool:

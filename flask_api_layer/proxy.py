@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from typing import IO, Any
 
 from flask import Response, request
@@ -18,9 +21,11 @@ from .sansio.headers import (
 )
 from .sansio.proxying import Forward
 from .state import RequestState, request_state
-from .transport import StreamedReply, TimedOut, TransportError
+from .transport import ClientLeft, StreamedReply, TimedOut, TransportError
 
 _CHUNK = 65_536
+_LONGEST_NUMBER = 18
+_NO_LIMIT = 10**_LONGEST_NUMBER
 
 
 class ProxiedResponse(Response):
@@ -44,25 +49,45 @@ def forward(**_: Any) -> Response:
     if decision is None:
         # Only reached when somebody calls the view past the hooks.
         raise denial("no_route")
-    body = _request_body(state)
+    upload = _upload(state)
     token = _bearer(state, decision)
     try:
-        upstream = _send(state, decision, body, token)
-        added: list[Header] = []
-        if upstream.status == 401 and token is not None and (renewed := _renew(state, token, upstream)):
-            if body is None or isinstance(body, bytes):
-                upstream.close()
-                upstream = _send(state, decision, body, renewed)
-            else:
-                # The body is gone; the caller may send it again.
-                added.append(("X-Auth-Refreshed", "1"))
-        return _response(state, upstream, added)
+        upstream, added = _exchange(state, decision, upload, token)
+        with _closed_on_error(upstream):
+            return _response(state, upstream, added)
     except _BodyBroken as error:
         raise denial(error.code) from error
     except TimedOut as error:
         raise BackendTimeout() from error
     except TransportError as error:
         raise BadGateway() from error
+
+
+def _exchange(
+    state: RequestState, decision: Forward, upload: _Upload | None, token: str | None
+) -> tuple[StreamedReply, list[Header]]:
+    """The backend's answer, after one more try where a 401 could be cured, and headers to add to it."""
+    upstream = _send(state, decision, upload, token)
+    if upstream.status != 401 or token is None:
+        return upstream, []
+    with _closed_on_error(upstream):
+        renewed = state.renew(token)
+    if renewed is None:
+        return upstream, []
+    if upload is not None and upload.copy is None:
+        # The body is gone; the caller may send it again.
+        return upstream, [("X-Auth-Refreshed", "1")]
+    upstream.close()
+    return _send(state, decision, upload.copy if upload else None, renewed), []
+
+
+@contextmanager
+def _closed_on_error(upstream: StreamedReply) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        upstream.close()
+        raise
 
 
 def _bearer(state: RequestState, decision: Forward) -> str | None:
@@ -75,7 +100,7 @@ def _bearer(state: RequestState, decision: Forward) -> str | None:
 
 
 def _send(
-    state: RequestState, decision: Forward, body: bytes | Iterable[bytes] | None, token: str | None
+    state: RequestState, decision: Forward, body: bytes | _Upload | None, token: str | None
 ) -> StreamedReply:
     transport = state.host.transport
     query = request.environ.get("QUERY_STRING", "")
@@ -84,18 +109,7 @@ def _send(
     return transport.stream(request.method, target, headers=_request_headers(state, body, token), body=body)
 
 
-def _renew(state: RequestState, token: str, refused: StreamedReply) -> str | None:
-    """After a 401: the token for one more try, None when there is no better one."""
-    try:
-        return state.resolver.renew(token)
-    except BaseException:
-        refused.close()
-        raise
-
-
-def _request_headers(
-    state: RequestState, body: bytes | Iterable[bytes] | None, token: str | None
-) -> list[Header]:
+def _request_headers(state: RequestState, body: bytes | _Upload | None, token: str | None) -> list[Header]:
     extra = frozenset(name.lower() for name in state.host.config.proxy_request_headers)
     headers = to_upstream(environ_headers(request.environ), extra=extra, has_body=body is not None)
     headers += [
@@ -107,8 +121,8 @@ def _request_headers(
     return [*headers, ("Authorization", f"Bearer {token}")] if token else headers
 
 
-def _request_body(state: RequestState) -> bytes | Iterable[bytes] | None:
-    """The body as it came: None, bytes when it is small enough to be sent twice, else a stream."""
+def _upload(state: RequestState) -> _Upload | None:
+    """The client's body, None when there is none to forward."""
     environ, config = request.environ, state.host.config
     length, chunked = environ.get("CONTENT_LENGTH") or "", "HTTP_TRANSFER_ENCODING" in environ
     if chunked and length:
@@ -118,18 +132,40 @@ def _request_body(state: RequestState) -> bytes | Iterable[bytes] | None:
         return None
     stream: IO[bytes] = environ["wsgi.input"]
     if chunked:
-        return _chunked(stream, config.proxy_max_body)
+        return _Upload(_chunked(stream, config.proxy_max_body), keep=config.proxy_replay_body)
     if not (length.isascii() and length.isdigit()):
         raise denial("bad_request")
-    size = int(length)
-    if config.proxy_max_body is not None and size > config.proxy_max_body:
+    if len(length) > _LONGEST_NUMBER or int(length) > (config.proxy_max_body or _NO_LIMIT):
         raise denial("payload_too_large")
-    if size > config.proxy_replay_body:
-        return _sized(stream, size)
-    try:
-        return b"".join(_sized(stream, size))
-    except _BodyBroken as error:
-        raise denial(error.code) from error
+    return _Upload(_sized(stream, int(length)), keep=config.proxy_replay_body)
+
+
+class _Upload:
+    """The client's body on its way up.
+
+    :param keep: bytes up to which it is also kept, so that it can be sent twice.
+    """
+
+    def __init__(self, chunks: Iterator[bytes], *, keep: int) -> None:
+        self._chunks = chunks
+        self._keep = keep
+        self._kept: list[bytes] | None = []
+        self._is_complete = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self._keep -= len(chunk)
+            if self._keep < 0:
+                self._kept = None
+            if self._kept is not None:
+                self._kept.append(chunk)
+            yield chunk
+        self._is_complete = True
+
+    @property
+    def copy(self) -> bytes | None:
+        """The whole body, if it was small and has been read to its end."""
+        return b"".join(self._kept) if self._is_complete and self._kept is not None else None
 
 
 def _sized(stream: IO[bytes], size: int) -> Iterator[bytes]:
@@ -143,11 +179,13 @@ def _sized(stream: IO[bytes], size: int) -> Iterator[bytes]:
 
 
 def _chunked(stream: IO[bytes], limit: int | None) -> Iterator[bytes]:
-    size = 0
-    while chunk := _read(stream, _CHUNK):
-        size += len(chunk)
-        if limit is not None and size > limit:
-            raise _BodyBroken("payload_too_large")
+    left = limit
+    # One byte more than is allowed tells that there is more; asking for a full chunk would wait for the client to send it.
+    while chunk := _read(stream, _CHUNK if left is None else min(_CHUNK, left + 1)):
+        if left is not None:
+            left -= len(chunk)
+            if left < 0:
+                raise _BodyBroken("payload_too_large")
         yield chunk
 
 
@@ -160,19 +198,37 @@ def _read(stream: IO[bytes], size: int) -> bytes:
 
 def _response(state: RequestState, upstream: StreamedReply, added: list[Header]) -> Response:
     headers = _response_headers(state, upstream) + added
-    try:
-        small = upstream.read_small(_CHUNK)
-    except TransportError:
-        upstream.close()
-        raise
+    small = upstream.read_small(_CHUNK)
     if small is None:
-        response = ProxiedResponse(iter(upstream), status=upstream.status, headers=headers)
-        response.call_on_close(upstream.close)
-        return response
+        return _streamed(upstream, headers)
     if request.method == "HEAD" or upstream.status in (204, 304):
         # An empty list would become "Content-Length: 0", over what the backend said.
         return ProxiedResponse(iter(()), status=upstream.status, headers=headers)
     return ProxiedResponse(small, status=upstream.status, headers=headers)
+
+
+def _streamed(upstream: StreamedReply, headers: list[Header]) -> Response:
+    """The body as it comes.
+
+    Servers hold the head back until the first bytes are there, so waiting for them costs nothing, and a body that breaks at once is
+    still a 502.
+    """
+    client = request.environ.get("gunicorn.socket")
+    if client is not None:
+        upstream.watch(client)
+    chunks = _while_wanted(upstream)
+    first = next(chunks, b"")
+    response = ProxiedResponse(chain((first,), chunks), status=upstream.status, headers=headers)
+    response.call_on_close(upstream.close)
+    return response
+
+
+def _while_wanted(upstream: StreamedReply) -> Iterator[bytes]:
+    try:
+        yield from upstream
+    except ClientLeft as error:
+        # In the server's own words: it closes the connection and logs nothing.
+        raise ConnectionResetError(errno.ECONNRESET, "the client left") from error
 
 
 def _response_headers(state: RequestState, upstream: StreamedReply) -> list[Header]:
@@ -190,5 +246,7 @@ def _placed(state: RequestState, name: str, value: str) -> Header | None:
         return name, value
     mount = state.host.mount
     prefix = state.root + (mount.prefix if mount else "")
-    place = map_location(value, base_url=state.host.transport.base_url, prefix=prefix)
+    base_url = state.host.transport.base_url
+    asked = f"{base_url}/{state.forward.path.quoted()}" if state.forward else base_url
+    place = map_location(value, request_url=asked, base_url=base_url, prefix=prefix)
     return None if place is None else (name, place)

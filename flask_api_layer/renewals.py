@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from . import signals
 from .calls import BackendCalls, decoded
@@ -29,6 +30,7 @@ from .transport import Reply, TransportError
 _log = logging.getLogger(__name__)
 
 _POLL_SECONDS = (0.02, 0.05, 0.1)
+_PATIENCE_SECONDS = 1.0
 
 
 class Renewals:
@@ -71,49 +73,23 @@ class Renewals:
         :returns: ``Successor``, ``Ended``, or ``Undecided`` when nobody can say now (the backend or the store is down, or another
             worker holds the lease for too long).
         """
-        progress, mark, waits = Progress(), None, 0
-        deadline = time.monotonic() + self._lease_seconds
-        try:
-            while isinstance(move := next_move(progress), Move):
-                match move:
-                    case Move.LOOK:
-                        progress = self._look(session, progress)
-                    case Move.LEASE:
-                        mark = self._ledger.lease(session, self._lease_seconds)
-                        progress = replace(progress, lease="mine" if mark else "taken", looked=mark is None)
-                    case Move.WAIT:
-                        self._sleep(_POLL_SECONDS[min(waits, len(_POLL_SECONDS) - 1)])
-                        waits += 1
-                        patient = time.monotonic() < deadline
-                        progress = replace(progress, lease="free", looked=False, patient=patient)
-                    case Move.CALL:
-                        progress = self._spend(session, progress)
-            return move
-        except StoreDown:
-            # Without the store nobody knows who else is spending it: an uncoordinated refresh trips the reuse detection.
-            return Undecided()
-        finally:
-            if mark:
-                self._ledger.release(session, mark)
+        spend = partial(self._spend, session)
+        return _Attempt(session, self._ledger, spend, self._sleep, self._lease_seconds).run()
 
-    def _look(self, session: Session, progress: Progress) -> Progress:
-        entry = self._ledger.find(session)
-        buried = entry is None and self._ledger.is_buried(session)
-        return replace(progress, looked=True, entry=entry, logged_out=buried)
-
-    def _spend(self, session: Session, progress: Progress) -> Progress:
+    def _spend(self, session: Session) -> tuple[Outcome, bool]:
+        """What became of the credential by spending it, and whether the session was logged out meanwhile."""
         answer = self._ask_refresh(session)
         if isinstance(answer, Undecided):
-            return replace(progress, answer=answer)
+            return answer, False
         try:
             entry = self._ledger.record(session, answer)
             buried = self._ledger.is_buried(session)
         except StoreDown:
             # The others cannot learn of it, but this browser must not lose what was just handed out.
-            entry, buried = answer, False
+            return answer, False
         if buried and isinstance(answer, Successor):
             self._calls.logout(answer.session)
-        return replace(progress, entry=entry, logged_out=buried)
+        return entry, buried
 
     def _ask_refresh(self, session: Session) -> Outcome:
         headers = {"Idempotency-Key": self._ledger.idempotency_key(session)}
@@ -154,3 +130,67 @@ class Renewals:
                 self._calls.backend.endpoints["refresh"],
                 status,
             )
+
+
+class _Attempt:
+    """One request's way to the outcome, move by move.
+
+    :param spend: asks the backend.
+    :param lease_seconds: how long the right to ask lasts; whoever has to wait is patient for a little longer.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        ledger: Ledger,
+        spend: Callable[[], tuple[Outcome, bool]],
+        sleep: Callable[[float], None],
+        lease_seconds: float,
+    ) -> None:
+        self._session = session
+        self._ledger = ledger
+        self._spend = spend
+        self._sleep = sleep
+        self._lease_seconds = lease_seconds
+        self._progress = Progress()
+        self._mark: str | None = None
+        self._waits = 0
+        self._leased_at = self._started_at = time.monotonic()
+
+    def run(self) -> Outcome:
+        moves = {Move.LOOK: self._look, Move.LEASE: self._lease, Move.WAIT: self._wait, Move.CALL: self._call}
+        try:
+            while isinstance(move := next_move(self._progress), Move):
+                self._progress = moves[move]()
+            return move
+        except StoreDown:
+            # Without the store nobody knows who else is spending it: an uncoordinated refresh trips the reuse detection.
+            return Undecided()
+        finally:
+            if self._mark is not None:
+                self._ledger.release(self._session, self._mark)
+
+    def _look(self) -> Progress:
+        entry = self._ledger.find(self._session)
+        buried = entry is None and self._ledger.is_buried(self._session)
+        return replace(self._progress, looked=True, entry=entry, logged_out=buried)
+
+    def _lease(self) -> Progress:
+        self._leased_at = time.monotonic()
+        self._mark = self._ledger.lease(self._session, self._lease_seconds)
+        if self._mark is None:
+            return replace(self._progress, lease="taken")
+        return replace(self._progress, lease="mine", looked=False)
+
+    def _wait(self) -> Progress:
+        self._sleep(_POLL_SECONDS[min(self._waits, len(_POLL_SECONDS) - 1)])
+        self._waits += 1
+        patient = time.monotonic() - self._started_at < self._lease_seconds + _PATIENCE_SECONDS
+        return replace(self._progress, lease="free", looked=False, patient=patient)
+
+    def _call(self) -> Progress:
+        if time.monotonic() - self._leased_at > self._lease_seconds:
+            # This worker was frozen: its lease has run out, and somebody else may be asking already.
+            return replace(self._progress, lease="free", looked=False)
+        outcome, buried = self._spend()
+        return replace(self._progress, answer=outcome, logged_out=buried)

@@ -54,6 +54,7 @@ class Resolver:
         self._ended: Reason | None = None
         self._mint_failure: Literal["failed", "limited"] | None = None
         self._read_only = False
+        self._lost: set[str] = set()
         self.has_minted = False
 
     @property
@@ -113,9 +114,14 @@ class Resolver:
         if isinstance(answer, Rejected):
             self._facts = self._known.learn(_REFRESH[kind], answer)
             self._resolution = None
+            self._lost.add(token)
             self._drop(kind, reason=answer.reason)
             return None
         return answer.access_token
+
+    def has_lost(self, token: str) -> bool:
+        """Whether the session of this token ended in this request, because the backend refused it for good."""
+        return token in self._lost
 
     def force_refresh(self) -> Session | None:
         """The session that this browser has, refreshed; None when there is none, or none any more.

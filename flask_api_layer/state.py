@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from functools import cached_property
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from blinker import NamedSignal
 from flask import Request, request
@@ -13,7 +13,7 @@ from werkzeug.datastructures import Headers
 from . import signals
 from .app_state import AppState, app_state
 from .client import ApiClient
-from .errors import Audience, BackendUnavailable, Denial, denial
+from .errors import Audience, BackendUnavailable, Denial, LoginRequired, denial
 from .policies import UNRULED, Ruling
 from .resolver import Resolver
 from .sansio.access import Client, Deny, Policy
@@ -94,7 +94,7 @@ class RequestState:
         return ApiClient(
             self.host.transport,
             bearer=self.bearer,
-            renew=self.resolver.renew,
+            renew=self.renew,
             public=self.host.proxy_public,
             total_timeout=self.host.config.total_timeout,
         )
@@ -108,6 +108,19 @@ class RequestState:
         if token is None and (why := self.resolver.mint_failure):
             raise denial("rate_limited" if why == "limited" else "backend_unavailable")
         return token
+
+    def renew(self, token: str) -> str | None:
+        """The token to try once more after the backend refused this one; None when its answer stands.
+
+        :raises Denial: when the session ended by this and nothing takes its place, or when a refresh is due and cannot be had now.
+        """
+        renewed = self.resolver.renew(token)
+        if renewed is not None or not self.resolver.has_lost(token):
+            return renewed
+        replacement = self.bearer()
+        if replacement is None:
+            raise denial("session_expired") if self.resolver.has_ended else LoginRequired()
+        return replacement
 
     # May they
 
@@ -145,8 +158,18 @@ class RequestState:
             login_url=self.root + self.host.config.login_url,
             request_id=self.request_id,
             realm=self.host.app.name,
-            hx_current_url=environ.get("HTTP_HX_CURRENT_URL"),
+            hx_target=self._hx_target,
         )
+
+    @property
+    def _hx_target(self) -> str | None:
+        """The page that htmx is on; the header is the client's word, so it is checked like any ``next``."""
+        try:
+            url = urlsplit(self.request.environ.get("HTTP_HX_CURRENT_URL", ""))
+        except ValueError:
+            return None
+        path = url.path or ("/" if url.netloc else "")
+        return self.host.safe_next(f"{path}?{url.query}" if url.query else path, root=self.root)
 
     def _client(self, under_prefix: bool) -> Client:
         environ = self.request.environ
@@ -196,11 +219,10 @@ def _keep_private(headers: Headers) -> None:
         headers["Vary"] = ", ".join([*vary, "Cookie"])
 
 
-def begin_request(host: AppState, *, root: str, guards_mount: bool = False) -> RequestState:
-    """A new state for the current request, in place of any other."""
-    current = request._get_current_object()  # type: ignore[attr-defined]
-    state = RequestState(host, current, root=root, guards_mount=guards_mount)
-    setattr(current, _STATE, state)
+def begin_request(host: AppState, req: Request, *, root: str, guards_mount: bool = False) -> RequestState:
+    """A new state for a request, in place of any other."""
+    state = RequestState(host, req, root=root, guards_mount=guards_mount)
+    setattr(req, _STATE, state)
     return state
 
 
@@ -212,5 +234,6 @@ def request_state() -> RequestState:
 
     :raises RuntimeError: outside a request.
     """
-    state: RequestState | None = getattr(request, _STATE, None)
-    return state or begin_request(app_state(), root=request.environ.get("SCRIPT_NAME", "").rstrip("/"))
+    req = request._get_current_object()  # type: ignore[attr-defined]
+    state: RequestState | None = getattr(req, _STATE, None)
+    return state or begin_request(app_state(), req, root=req.environ.get("SCRIPT_NAME", "").rstrip("/"))

@@ -21,27 +21,30 @@ _DEADLINE = 30.0
 class Server:
     """A gunicorn process with an app, on a port of its own.
 
-    The listening socket belongs to the test process, so that the port stays the same over stops and starts.
+    The port stays the same over stops and starts.
     """
 
     def __init__(
         self, target: str, *, environ: Mapping[str, str], workers: int = 1, threads: int = 16
     ) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listener: socket.socket | None = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._environ = {**os.environ, **environ}
         self._command = [
-            *(sys.executable, "-m", "gunicorn", "--bind", f"fd://{self._listener.fileno()}"),
+            *(sys.executable, "-m", "gunicorn"),
             *("--worker-class", "gthread", "--workers", str(workers), "--threads", str(threads)),
             *("--no-control-socket", "--graceful-timeout", "1", "--log-level", "warning", target),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            self._command, cwd=ROOT, env=self._environ, pass_fds=[self._listener.fileno()]
-        )
+        listener = self._listener or socket.create_server(("127.0.0.1", self.port), backlog=512)
+        command = [*self._command, "--bind", f"fd://{listener.fileno()}"]
+        self._process = subprocess.Popen(command, cwd=ROOT, env=self._environ, pass_fds=[listener.fileno()])
+        # From here on it is the server's alone, so that it goes away with it.
+        listener.close()
+        self._listener = None
 
     def stop(self) -> None:
         """End the process; connections are refused from then on."""
@@ -59,7 +62,8 @@ class Server:
 
     def close(self) -> None:
         self.stop()
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
 
 
 class DeadPort:
@@ -150,5 +154,3 @@ def until_ready(http: requests.Session, url: str) -> None:
             return
         time.sleep(0.05)
     raise AssertionError(f"no answer from {url}")
-
-

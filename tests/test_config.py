@@ -10,12 +10,15 @@ import pytest
 from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from flask_api_layer.config import SETTINGS, Config
 from flask_api_layer.errors import ConfigError
 
 SECRET = "0123456789abcdef0123456789abcdef"
 BACKEND = "https://api.example.com/v1"
+JWKS = "https://api.example.com/.well-known/jwks.json"
+LOCAL: dict[str, Any] = {"VALIDATE": "local", "JWKS_URL": JWKS, "JWT_ALGORITHMS": ["RS256"]}
 
 
 def config(*, debug: bool = False, defaults: dict[str, Any] | None = None, **keys: Any) -> Config:
@@ -23,6 +26,11 @@ def config(*, debug: bool = False, defaults: dict[str, Any] | None = None, **key
     values = {"SECRET_KEY": SECRET, "API_LAYER_BACKEND_URL": BACKEND}
     values |= {key if key.startswith("SECRET_KEY") else f"API_LAYER_{key}": keys[key] for key in keys}
     return Config.from_mapping(values, defaults=defaults or {}, debug=debug, instance_path="/srv/instance")
+
+
+def beside(key: str) -> dict[str, Any]:
+    """The keys without which this one contradicts others."""
+    return LOCAL if key.startswith(("JW", "REVALIDATE")) else {"GUEST_ENABLED": True}
 
 
 def problems(**keys: Any) -> tuple[str, ...]:
@@ -52,6 +60,9 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert found.next_deny == ("/**/login", "/**/logout", "/**/register")
     assert found.allowed_token_types is found.login_fields is found.register_fields is None
     assert (found.validate, found.validate_ttl, found.stale_ttl) == ("backend", 5, 300)
+    assert found.revalidate_every == 0
+    assert (found.jwt_key, found.jwks_url, found.jwt_algorithms) == (None, None, ())
+    assert (found.jwt_issuer, found.jwt_audience, found.jwt_leeway) == (None, None, 30)
     assert (found.refresh_leeway, found.refresh_grace) == (30, 60)
     assert found.store_url == "sqlite:////srv/instance/api-layer.sqlite3"
     assert (found.proxy_routes, found.proxy_public) == ((), ())
@@ -109,6 +120,16 @@ def test_config_cannot_be_changed() -> None:
         ("LOGIN_FIELDS", ["email", "password"], ("email", "password")),
         ("VALIDATE_TTL", 0, 0),
         ("STALE_TTL", 0.5, 0.5),
+        ("VALIDATE", "local", "local"),
+        ("JWKS_URL", f"{JWKS}/?p=B2C_1_sign_in", f"{JWKS}/?p=B2C_1_sign_in"),
+        ("JWKS_URL", "HTTP://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("JWT_ALGORITHMS", ["RS256", "PS512", "ES384"], ("RS256", "PS512", "ES384")),
+        ("JWT_ALGORITHMS", ("EdDSA", "Ed25519"), ("EdDSA", "Ed25519")),
+        ("JWT_ISSUER", "https://id.example.com/", "https://id.example.com/"),
+        ("JWT_AUDIENCE", "the shop, and more", ("the shop, and more",)),
+        ("JWT_AUDIENCE", ["shop", "https://api.example.com"], ("shop", "https://api.example.com")),
+        ("JWT_LEEWAY", 0, 0),
+        ("REVALIDATE_EVERY", 60, 60),
         ("STORE_URL", "memory://", "memory://"),
         ("STORE_URL", "sqlite:///relative.db", "sqlite:///relative.db"),
         ("STORE_URL", "redis://:pw@cache:6379/1", "redis://:pw@cache:6379/1"),
@@ -122,7 +143,8 @@ def test_config_cannot_be_changed() -> None:
     ],
 )
 def test_good_values(key: str, value: Any, expected: object) -> None:
-    assert getattr(config(**{key: value}), key.lower()) == expected
+    keys = (LOCAL if key == "VALIDATE" else beside(key)) | {key: value}
+    assert getattr(config(**keys), key.lower()) == expected
 
 
 def test_limits_are_parsed() -> None:
@@ -211,7 +233,23 @@ BAD: list[tuple[str, Any, Any]] = [
     ("LOGIN_URL", "/sign-in?from=shop#top", "/sign-in?from=shop"),
     ("AFTER_LOGIN_URL", "https://evil.example/", "/"),
     ("AFTER_LOGOUT_URL", "/\t/evil.example", "/"),
-    ("VALIDATE", "local", "backend"),
+    ("VALIDATE", "remote", "backend"),
+    ("JWKS_URL", "api.example.com/jwks", "https://api.example.com/jwks"),
+    ("JWKS_URL", "file:///etc/jwks.json", JWKS),
+    ("JWKS_URL", "https://u:p@api.example.com/jwks?p=1#top", "https://api.example.com/jwks?p=1"),
+    ("JWKS_URL", "https://api.example.com/a/../jwks", "https://api.example.com"),
+    ("JWKS_URL", ["https://api.example.com"], JWKS),
+    ("JWT_ALGORITHMS", "RS256", ["RS256"]),
+    ("JWT_ALGORITHMS", ["rs256", "ES256"], ["RS256", "ES256"]),
+    ("JWT_ALGORITHMS", ["RS256", "none", "ES256K"], ["RS256", "ES256"]),
+    ("JWT_ALGORITHMS", [["RS256"]], []),
+    ("JWT_ISSUER", 5, "5"),
+    ("JWT_ISSUER", ["https://id.example.com"], "https://api.example.com"),
+    ("JWT_AUDIENCE", ["shop", 5], ["shop", "5"]),
+    ("JWT_AUDIENCE", [], None),
+    ("JWT_AUDIENCE", "", ["shop"]),
+    ("JWT_LEEWAY", True, 30),
+    ("REVALIDATE_EVERY", math.nan, 0),
     ("VALIDATE_TTL", math.nan, 5),
     ("STALE_TTL", math.inf, 300),
     ("REFRESH_LEEWAY", -1, 30),
@@ -256,7 +294,8 @@ def test_what_the_error_tells_to_write_works_in_a_shell(
     app = Flask(__name__)
     app.config.from_prefixed_env()
     assert app.config[f"API_LAYER_{key}"] == instead
-    assert isinstance(config(**{"GUEST_ENABLED": True, key: instead}), Config)
+    if instead != []:
+        assert isinstance(config(**(beside(key) | {key: instead})), Config)
 
 
 @pytest.mark.parametrize(("key", "value", "instead"), BAD)
@@ -308,6 +347,78 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("keys", "text"), CONTRADICTIONS)
 def test_contradictions_between_keys(keys: dict[str, Any], text: str) -> None:
     assert text in problem(**keys)
+
+
+RSA, P256, ED25519 = RSAKey.generate_key(2048), ECKey.generate_key("P-256"), OKPKey.generate_key("Ed25519")
+PUBLIC: dict[str, Any] = {"VALIDATE": "local", "JWT_KEY": RSA.as_pem().decode(), "JWT_ALGORITHMS": ["RS256"]}
+SHARED: dict[str, Any] = {"VALIDATE": "local", "JWT_KEY": SECRET, "JWT_ALGORITHMS": ["HS256"]}
+
+LOCAL_CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"JWT_KEY": SECRET}, "API_LAYER_VALIDATE='backend' and API_LAYER_JWT_KEY=StaticKeys(oct) contradict"),
+    ({"JWKS_URL": JWKS}, f"API_LAYER_VALIDATE='backend' and API_LAYER_JWKS_URL='{JWKS}' contradict"),
+    ({"JWT_ALGORITHMS": ["RS256"]}, "API_LAYER_JWT_ALGORITHMS=('RS256',) contradict"),
+    ({"JWT_ISSUER": "x"}, "API_LAYER_JWT_ISSUER='x' contradict"),
+    ({"JWT_AUDIENCE": "x"}, "API_LAYER_JWT_AUDIENCE=('x',) contradict"),
+    ({"JWT_LEEWAY": 5}, "API_LAYER_JWT_LEEWAY=5 contradict each other; write FLASK_API_LAYER_VALIDATE=local"),
+    ({"REVALIDATE_EVERY": 5}, "API_LAYER_REVALIDATE_EVERY=5 contradict"),
+    ({"VALIDATE": "local", "JWT_ALGORITHMS": ["RS256"]}, f"write FLASK_API_LAYER_JWKS_URL={JWKS}"),
+    ({**PUBLIC, "JWKS_URL": JWKS}, "are two sources of keys; remove one"),
+    ({**LOCAL, "JWT_ALGORITHMS": []}, """write FLASK_API_LAYER_JWT_ALGORITHMS='["RS256"]'"""),
+    ({**LOCAL, "JWT_ALGORITHMS": ["RS256", "HS256"]}, "remove the HS algorithms"),
+    ({**PUBLIC, "JWT_ALGORITHMS": ["HS256"]}, "API_LAYER_JWT_KEY=StaticKeys(RSA) and"),
+    ({**PUBLIC, "JWT_ALGORITHMS": ["RS256", "HS512"]}, "HS algorithms take a shared secret"),
+    ({**PUBLIC, "JWT_ALGORITHMS": ["ES256"]}, "ES256 a P-256 key"),
+    ({**PUBLIC, "JWT_KEY": P256.as_dict(private=False), "JWT_ALGORITHMS": ["HS256"]}, "StaticKeys(EC)"),
+    ({**SHARED, "JWT_ALGORITHMS": ["EdDSA"]}, "API_LAYER_JWT_KEY=StaticKeys(oct) and"),
+]
+
+
+@pytest.mark.parametrize(("keys", "text"), LOCAL_CONTRADICTIONS)
+def test_contradictions_of_local_validation(keys: dict[str, Any], text: str) -> None:
+    assert text in problem(**keys)
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm"),
+    [
+        (SECRET, "HS256"),
+        (SECRET.encode(), "HS512"),
+        (RSA.as_pem().decode(), "PS256"),
+        (P256.as_pem(), "ES256"),
+        (ED25519.as_dict(private=False), "EdDSA"),
+        ({"keys": [ED25519.as_dict(private=False), P256.as_dict(private=False)]}, "Ed25519"),
+    ],
+)
+def test_keys_that_go_with_their_algorithm(key: object, algorithm: str) -> None:
+    found = config(VALIDATE="local", JWT_KEY=key, JWT_ALGORITHMS=[algorithm])
+    assert found.jwt_key is not None
+    assert found.jwt_key.fits(algorithm)
+
+
+def test_pem_with_line_breaks_comes_through_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASK_API_LAYER_JWT_KEY", RSA.as_pem().decode())
+    app = Flask(__name__)
+    app.config.from_prefixed_env()
+    assert config(**{**PUBLIC, "JWT_KEY": app.config["API_LAYER_JWT_KEY"]}).jwt_key
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (31337_31337_31337_31337, "was read as a number; JSON quotes keep it text"),
+        (RSA.as_pem().decode().replace("\n", "\\n"), "is a PEM that cannot be read"),
+        (RSA.as_pem(private=True).decode(), "is a private key; write the public one"),
+        ("31337", "is too short: 128 bits are the least"),
+        (["31337"], "is neither text nor a dict"),
+        ({"kty": "oct", "k": 31337}, "is not a JWK that can be read as kty 'oct'"),
+    ],
+)
+def test_bad_key_is_not_shown(key: object, text: str) -> None:
+    said = problem(**{**LOCAL, "JWKS_URL": None, "JWT_KEY": key})
+    assert said.startswith(f"API_LAYER_JWT_KEY: the value (not shown) {text}")
+    assert r"""write FLASK_API_LAYER_JWT_KEY='"-----BEGIN PUBLIC KEY-----\n""" in said
+    assert "31337" not in said
+    assert "MII" not in said
 
 
 @pytest.mark.parametrize(
@@ -427,6 +538,9 @@ def test_repr_shows_no_secret() -> None:
     )
     assert shown.startswith("Config(backend_url='https://api.example.com/v1'")
     assert "hush" not in shown
+    local = config(**{**SHARED, "JWT_KEY": "hush-" * 8})
+    assert "hush" not in repr((local, local.jwt_key))
+    assert "StaticKeys" not in repr(local)
 
 
 @pytest.mark.parametrize(
@@ -437,6 +551,11 @@ def test_repr_shows_no_secret() -> None:
         ("BACKEND_URL", "user:hush@api.example.com"),
         ("BACKEND_URL", "https://api.example.com/?key=hush"),
         ("BACKEND_URL", ["https://user:hush@api.example.com"]),
+        ("JWKS_URL", "https://user:hush@id.example.com/jwks?key=hush"),
+        ("JWT_KEY", "hush"),
+        ("JWT_KEY", {"kty": "hush", "k": "hush"}),
+        ("JWT_KEY", {"keys": ["hush"]}),
+        ("JWT_KEY", '{"kty": "oct", "k": "hush"'),
         ("STORE_URL", "redsi://:hush@cache/0?password=hush"),
         ("STORE_URL", {"url": "redis://:hush@cache"}),
         ("ENDPOINTS", {"login": "https://user:hush@api.example.com/login"}),

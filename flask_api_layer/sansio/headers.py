@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from .paths import BadPath, clean_path
 
 Header = tuple[str, str]
 
@@ -79,17 +81,13 @@ NEVER_BACK = frozenset(
 NEVER_BACK_PREFIXES = ("access-control-", "x-accel-")
 
 _UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_PLAIN_REFERENCE = re.compile(r"(https?://|(?![A-Za-z][A-Za-z0-9+.-]*:))[^\\\x00-\x20\x7f]*")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_ACTIVE_TYPES = frozenset(
-    [
-        "text/html",
-        "application/xhtml+xml",
-        "image/svg+xml",
-        "text/xml",
-        "application/xml",
-        "application/rss+xml",
-        "application/atom+xml",
-    ]
+# What a browser shows or plays without running anything of it; everything else is sandboxed.
+_PASSIVE_TYPES = re.compile(
+    r"(application/(.+\+)?json|application/(problem\+json|x-ndjson|octet-stream|pdf|zip|gzip|javascript|manifest\+json|wasm)"
+    r"|text/(plain|csv|css|javascript|event-stream|calendar|markdown)"
+    r"|image/(png|jpeg|gif|webp|avif|bmp|x-icon|vnd\.microsoft\.icon)|(audio|video|font)/[a-z0-9.+-]+|multipart/byteranges)"
 )
 # The backend's content is served from our origin: its scripts and forms must not run there.
 SANDBOX = "sandbox; default-src 'none'"
@@ -139,47 +137,45 @@ def _comes_back(name: str, extra: frozenset[str], hop_by_hop: frozenset[str]) ->
     return name in RESPONSE_HEADERS or name in extra or name.startswith(RESPONSE_HEADER_PREFIXES)
 
 
-def map_location(value: str, *, base_url: str, prefix: str) -> str | None:
+def map_location(value: str, *, request_url: str, base_url: str, prefix: str) -> str | None:
     """A ``Location`` under the backend's base, mapped back under the prefix; None for any other place.
 
+    :param request_url: what a relative reference is relative to (RFC 9110 10.2.2).
     :param prefix: the public path of the proxy, SCRIPT_NAME included.
     """
-    base = urlsplit(base_url)
+    # What a browser repairs (backslashes, "http:host", controls) is never meant well.
+    if not _PLAIN_REFERENCE.fullmatch(value):
+        return None
     try:
-        place = urlsplit(value)
-        same_origin = (place.scheme, place.hostname, _port(place.scheme, place.port)) == (
-            base.scheme,
-            base.hostname,
-            _port(base.scheme, base.port),
-        )
+        place, base = urlsplit(urljoin(request_url, value)), urlsplit(base_url)
+        same_origin = _origin(place) == _origin(base) and place.username is None and place.password is None
     except ValueError:
         return None
-    if place.scheme or place.netloc:
-        if not same_origin or place.username is not None:
-            return None
-    elif not value.startswith("/"):
-        return None
     base_path = base.path.rstrip("/")
-    if not place.path.startswith(base_path + "/"):
+    if not same_origin or not place.path.startswith(base_path + "/"):
         return None
     path = place.path[len(base_path) :]
-    if "\\" in value or "//" in path or ".." in path.split("/"):
+    if path.startswith("//"):
+        return None
+    try:
+        clean_path(path, prefix="")
+    except BadPath:
         return None
     query = f"?{place.query}" if place.query else ""
     fragment = f"#{place.fragment}" if place.fragment else ""
     return prefix + path + query + fragment
 
 
-def _port(scheme: str, port: int | None) -> int | None:
-    return port or {"http": 80, "https": 443}.get(scheme)
+def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.hostname, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
 def protective_headers(headers: Iterable[Header]) -> list[Header]:
     """What is added to an answer of the backend that is served from our origin."""
     types = [value for name, value in headers if name.lower() == "content-type"]
-    active = any(value.split(";", 1)[0].strip().lower() in _ACTIVE_TYPES for value in types)
+    passive = len(types) == 1 and _PASSIVE_TYPES.fullmatch(types[0].split(";", 1)[0].strip().lower())
     added = [("X-Content-Type-Options", "nosniff")]
-    return [*added, ("Content-Security-Policy", SANDBOX)] if active else added
+    return added if passive else [*added, ("Content-Security-Policy", SANDBOX)]
 
 
 def kept_request_id(value: str | None) -> str | None:

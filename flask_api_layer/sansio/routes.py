@@ -40,6 +40,8 @@ class RouteTable(Generic[T]):
 
     def matches(self, segments: Sequence[str]) -> list[T]:
         """The entries of every pattern that matches the whole path."""
+        if not self._root.children and not self._root.entries:
+            return []
         nodes = _with_empty_steps([self._root])
         for segment in segments:
             nodes = _with_empty_steps([after for node in nodes for after in _after(node, segment)])

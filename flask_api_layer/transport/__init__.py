@@ -18,12 +18,13 @@ import requests
 import urllib3
 
 from .connections import Limits, Origin, Pool
-from .framing import Garbled, TimedOut, TransportError, Unreachable, build_request, check_header
+from .framing import ClientLeft, Garbled, TimedOut, TransportError, Unreachable, build_request, check_header
 from .http_sessions import ACCEPT_ENCODING, Bearer, Timeout, borrow, make_session, named, read_response
 from .replies import MAX_BODY, Reply, StreamedReply
 
 __all__ = [
     "MAX_BODY",
+    "ClientLeft",
     "Garbled",
     "Reply",
     "StreamedReply",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import ssl
 from collections import deque
@@ -15,6 +16,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.util import wait_for_read
 
 from .framing import (
+    ClientLeft,
     Garbled,
     Head,
     Request,
@@ -64,6 +66,14 @@ def _named(error: Exception) -> TransportError:
     return Unreachable("The backend cannot be reached, or the connection broke")
 
 
+def _has_left(client: socket.socket) -> bool:
+    try:
+        return client.recv(1, socket.MSG_PEEK) == b""
+    except (OSError, ValueError):
+        # A TLS socket lets nobody peek.
+        return False
+
+
 class Wire:
     """One open connection.
 
@@ -71,7 +81,7 @@ class Wire:
     then (slowloris), a socket timeout alone never ends.
     """
 
-    __slots__ = ("_sock", "deadline", "heard", "idle", "idle_since", "unread")
+    __slots__ = ("_sock", "client", "deadline", "heard", "idle", "idle_since", "unread")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -80,6 +90,8 @@ class Wire:
         self.unread = b""
         self.heard = False
         self.idle_since = 0.0
+        # The socket of whoever waits for this answer: when they leave, nobody needs it any more.
+        self.client: socket.socket | None = None
 
     def send(self, data: bytes) -> None:
         """Hand all of ``data`` to the network; each piece has its own wait, so large bodies need progress, not speed."""
@@ -97,6 +109,7 @@ class Wire:
         if self.unread:
             data, self.unread = self.unread, b""
             return data
+        self._stay_while_client_does()
         wait = self._patience()
         try:
             self._sock.settimeout(wait)
@@ -105,6 +118,22 @@ class Wire:
             raise _named(error) from error
         self.heard = self.heard or bool(data)
         return data
+
+    def _stay_while_client_does(self) -> None:
+        """Wait for the backend, but not for longer than the client does."""
+        if self.client is None or (isinstance(self._sock, ssl.SSLSocket) and self._sock.pending()):
+            return
+        wait = self._patience()
+        poller = select.poll()
+        poller.register(self._sock, select.POLLIN)
+        poller.register(self.client, select.POLLIN)
+        ready = dict(poller.poll(None if wait is None else wait * 1000))
+        if self._sock.fileno() in ready or not ready:
+            return
+        if _has_left(self.client):
+            raise ClientLeft("Nobody waits for this answer any more")
+        # It is sending already what comes after this request; from here on its leaving cannot be seen.
+        self.client = None
 
     def _patience(self) -> float | None:
         if self.deadline is None:

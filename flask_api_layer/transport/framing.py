@@ -48,6 +48,10 @@ class Unreachable(TransportError):
     """No complete answer: connection refused or reset, no such host, TLS failure, closed too early."""
 
 
+class ClientLeft(Unreachable):
+    """Nobody waits for the answer any more, so it was given up."""
+
+
 class TimedOut(TransportError):
     """Connecting, a silence or the whole call took longer than allowed."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
@@ -165,6 +166,13 @@ class StreamedReply:
             self._wire.idle = None if self._is_event_stream() else self._read_timeout
         return self._pieces()
 
+    def watch(self, client: socket.socket) -> None:
+        """Give up as soon as this client leaves, even while the backend is silent.
+
+        :raises ClientLeft: while the body is read.
+        """
+        self._wire.client = client
+
     def close(self) -> None:
         """Give up what has not been read."""
         if self._ending.acquire(blocking=False):
@@ -194,6 +202,7 @@ class StreamedReply:
         if not self._ending.acquire(blocking=False):
             return
         # Bytes after the end belong to nobody who asked: the connection is out of step.
+        self._wire.client = None
         if self._head.is_reusable and not self._head.body.extra and not self._wire.unread:
             self._pool.put(self._wire)
         else:

@@ -102,6 +102,7 @@ def _shop(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def shop(_shop: Shop) -> Iterator[Shop]:
     """The shop with its backend up; whatever a test does, no answer to the browser may have held a token."""
     _shop.start_backend()
+    _shop.browser_wire.forget()
     yield _shop
     _shop.start_backend()
     assert_no_token(_shop, _shop.browser_wire.answers)

@@ -89,8 +89,14 @@ def test_a_guest_who_logs_in_takes_the_cart_along(page: Page, shop: Shop) -> Non
     wait_for_count(page, 2)
     page.goto("/cart")
     page.get_by_role("link", name="Log in to order").click()
-    submit_login(page, shop.customer())
-    # B2.3
+    with page.expect_response("**/api/auth/login") as login:
+        submit_login(page, shop.customer())
+    # B2.3, B3.1
+    (gone,) = [
+        cookie for cookie in login.value.header_values("set-cookie") if cookie.startswith(f"{GUEST}=;")
+    ]
+    assert {"Max-Age=0", "Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(gone.split("; "))
+    assert "Domain" not in gone
     page.get_by_role("button", name="Place the order").wait_for()
     assert page.url == f"{shop.url}/cart"
     wait_for_count(page, 2)

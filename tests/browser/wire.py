@@ -48,6 +48,11 @@ class Wire:
         """The tokens in what came back."""
         return set(_TOKEN.findall(self.answers))
 
+    def forget(self) -> None:
+        """Start over: what came back so far is no longer among the answers."""
+        for received in list(self._received):
+            received.clear()
+
     def relay(self, client: socket.socket) -> None:
         """Carry one connection; one that is cut ends without an answer."""
         if self.is_cut:

@@ -10,8 +10,7 @@ import requests
 from flask import Flask, Response, request
 
 from flask_api_layer import ApiLayer
-
-from ..processes import Server, until_ready
+from tests.processes import Server, until_ready
 
 
 def create_app() -> Flask:

@@ -22,6 +22,7 @@ from .visitors import (
     SECURE,
     USER,
     WEEK,
+    Answers,
     Browser,
     MakeApp,
     StartBackend,
@@ -103,8 +104,8 @@ def test_a_cookie_that_was_not_sent_is_not_deleted(backend: ShopBackend, make_ap
 def test_a_token_that_can_be_refreshed_does_not_bound_the_cookie(
     start_backend: StartBackend, make_app: MakeApp
 ) -> None:
-    for tokens in ("dual", "single"):
-        backend = start_backend(ACCESS_TTL=20, TOKENS=tokens)
+    for settings in ({"ACCESS_TTL": 20}, {"TOKENS": "single"}):
+        backend = start_backend(**settings)
         browser = plain(_pages(make_app(backend, cookie_max_age=1000, guest_max_age=500, guest_enabled=True)))
         assert set_cookies(browser.visit("/cart"))[GUEST].attributes["Max-Age"] == "500"
         assert set_cookies(browser.log_in())[USER].attributes["Max-Age"] == "1000"
@@ -144,7 +145,7 @@ def test_a_login_that_does_not_fit_fails_loudly(make_app: MakeApp, caplog: pytes
 # B3.4
 def test_a_refresh_that_does_not_fit_ends_the_session(make_app: MakeApp) -> None:
     token = "".join(f"{number:x}." for number in range(2000))
-    answers = {
+    answers: Answers = {
         "POST auth/login": grant(refreshToken="r1", expiresIn=5, user={"id": 7}),
         "POST auth/refresh": grant(token, refreshToken="r2", expiresIn=900, user={"id": 7}),
         "GET auth/me": record(),

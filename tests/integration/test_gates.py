@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -10,12 +10,21 @@ from flask import Blueprint, Flask
 from flask.views import MethodView, View
 from werkzeug.test import TestResponse
 
-from flask_api_layer import ConfigError, current_user, guest_allowed, login_required, public
+from flask_api_layer import (
+    Backend,
+    ConfigError,
+    Identity,
+    current_user,
+    guest_allowed,
+    login_required,
+    public,
+)
 from tests.processes import ShopBackend
 
 from .visitors import (
     ADMIN,
     EDITOR,
+    Answers,
     Browser,
     MakeApp,
     StubBackend,
@@ -187,7 +196,7 @@ def test_a_class_may_list_the_mark_in_its_decorators(backend: ShopBackend, make_
     app = make_app(backend)
 
     class Report(View):
-        decorators = (login_required("admin"),)
+        decorators = [login_required("admin")]  # noqa: RUF012
 
         def dispatch_request(self) -> str:
             return "report"
@@ -294,6 +303,52 @@ def test_marks_that_contradict_are_a_start_up_error(
 
 
 # B4.2
+def test_a_method_that_contradicts_its_class_is_a_start_up_error(
+    backend: ShopBackend, make_app: MakeApp
+) -> None:
+    app = make_app(backend)
+
+    def start() -> None:
+        @login_required
+        class Account(MethodView):
+            @public
+            def get(self) -> str:
+                return "never"
+
+        app.add_url_rule("/account", view_func=Account.as_view("account"))
+        plain(app).fetch("/account")
+
+    with pytest.raises(ConfigError):
+        start()
+
+
+# B4.2
+def test_head_is_gated_like_get(backend: ShopBackend, make_app: MakeApp) -> None:
+    app, calls = make_app(backend), list[str]()
+    _add(app, "/gated", login_required(_ran(calls)))
+    response = plain(app).fetch("/gated", method="HEAD")
+    assert (response.status_code, response.data, calls) == (401, b"", [])
+
+
+# B4.3
+def test_a_mapper_may_find_the_roles_elsewhere() -> None:
+    def in_groups(record: Mapping[str, Any]) -> Identity:
+        return Identity(kind="user", id=record["id"], roles=tuple(record["groups"]), token_type="user")
+
+    answers: Answers = {
+        "POST auth/login": grant(user={"id": 7, "groups": ["admin"]}),
+        "GET auth/me": record(groups=["admin"]),
+    }
+    with (
+        StubBackend(answers) as stub,
+        layered(stub.url, backend=Backend(identity_from=in_groups)) as (app, layer),
+    ):
+        app.register_blueprint(layer.blueprint)
+        _add(app, "/admin", login_required("admin")(_page()))
+        assert _logged_in(app).fetch("/admin").text == USERS
+
+
+# B4.2
 def test_the_gate_holds_when_a_view_calls_another(backend: ShopBackend, make_app: MakeApp) -> None:
     app, calls = make_app(backend), list[str]()
     inner = login_required("admin")(_ran(calls))
@@ -336,7 +391,7 @@ def test_a_protected_blueprint_gates_its_views(
     with layered(backend, guest_enabled=True) as (app, layer):
         app.register_blueprint(layer.blueprint)
         area = _blueprint("area", page=_page())
-        layer.protect(area, *roles, **options)  # type: ignore[arg-type]
+        layer.protect(area, *roles, **options)
         app.register_blueprint(area, url_prefix="/area")
         browsers = [plain(app), _logged_in(app), _logged_in(app, ADMIN)]
         assert [_outcome(browser.fetch("/area/page")) for browser in browsers] == [visitor, ada, admin]
@@ -519,7 +574,8 @@ def test_everything_is_protected_by_default_but_what_must_be_open(
     for path in ("/", "/page", "/cart"):
         assert_problem(visitor.fetch(path), 401, "login_required")
     for path in ("/about/us", "/signin", "/free", "/static/__init__.py", "/api/products"):
-        assert visitor.fetch(path).status_code == 200, path
+        with visitor.fetch(path) as response:
+            assert response.status_code == 200, path
     assert visitor.post("/api/auth/logout").status_code == 204
     visitor.log_in()
     assert visitor.fetch("/page").text == USERS
@@ -617,7 +673,7 @@ def test_the_login_page_renders_when_the_backend_cannot_say(backend: ShopBackend
 )
 def test_roles_are_compared_exactly(make_app: MakeApp, claims: dict[str, Any], may_enter: bool) -> None:
     somebody = {"id": 7} | claims
-    answers = {
+    answers: Answers = {
         "POST auth/login": grant(user=somebody),
         "GET auth/me": (200, {"success": True, "data": somebody}),
     }
@@ -633,7 +689,7 @@ def test_roles_are_compared_exactly(make_app: MakeApp, claims: dict[str, Any], m
 
 # A8
 def test_a_refreshed_token_must_still_be_of_an_allowed_type(make_app: MakeApp) -> None:
-    answers = {
+    answers: Answers = {
         "POST auth/login": grant(refreshToken="r", expiresIn=5, user={"id": 7, "type": "admin"}),
         "POST auth/refresh": grant("t2", refreshToken="r2", expiresIn=900, user={"id": 7, "type": "user"}),
         "GET auth/me": record(type="user"),

@@ -21,6 +21,7 @@ from .visitors import (
     SECURE,
     USER,
     WEEK,
+    Answers,
     Browser,
     MakeApp,
     StartBackend,
@@ -269,6 +270,27 @@ def test_a_form_that_navigates_goes_where_it_wanted_to(
     assert browser.visit("/account").text == ADA
 
 
+# B9.1, corpus 4
+@pytest.mark.parametrize(
+    "wanted", [["/a"], {"a": "/b"}, None, 7, "/" + "x" * 100_000, "\ud800", "/a\x00"], ids=repr
+)
+def test_a_strange_next_in_json_is_no_reason_to_fail(
+    backend: ShopBackend, make_app: MakeApp, wanted: object
+) -> None:
+    response = plain(make_app(backend)).post(LOGIN, json=CREDENTIALS | {"next": wanted})
+    assert response.status_code in (200, 400)
+    assert (list(set_cookies(response)) == [USER]) is (response.status_code == 200)
+
+
+# B9.1, corpus 4
+def test_a_form_with_two_targets_stays_here(backend: ShopBackend, make_app: MakeApp) -> None:
+    form = {**CREDENTIALS, "next": ["/a", "//evil.example"]}
+    client = make_app(backend).test_client()
+    response = client.post(LOGIN, data=form, headers=NAVIGATION, base_url="https://localhost")
+    assert response.status_code == 303
+    assert response.headers["Location"] in ("/", "/a", "/login")
+
+
 # B2 login
 def test_without_next_a_form_goes_to_after_login_url(backend: ShopBackend, make_app: MakeApp) -> None:
     browser = plain(make_app(backend, after_login_url="/welcome"))
@@ -425,7 +447,10 @@ def test_a_login_tells_its_subscribers(backend: ShopBackend, make_app: MakeApp) 
 
 # A9
 def test_a_guest_that_comes_out_of_a_login_is_no_user(make_app: MakeApp) -> None:
-    answers = {"POST auth/login": grant(user={"id": 1, "type": "guest"}), "GET auth/me": record(type="guest")}
+    answers: Answers = {
+        "POST auth/login": grant(user={"id": 1, "type": "guest"}),
+        "GET auth/me": record(type="guest"),
+    }
     with StubBackend(answers) as stub:
         browser = plain(_gate(make_app(stub.url)))
         browser.post(LOGIN, json=CREDENTIALS)

@@ -10,6 +10,7 @@ from .visitors import (
     ADA,
     ADMIN,
     USER,
+    Answers,
     MakeApp,
     StartBackend,
     StubBackend,
@@ -147,7 +148,7 @@ def test_a_refresh_that_was_due_is_done(start_backend: StartBackend, make_app: M
 
 # B2.8
 def test_an_expiry_that_nobody_knows_is_null(make_app: MakeApp) -> None:
-    answers = {"POST auth/login": grant(user={"id": 7, "type": "user"}), "GET auth/me": record()}
+    answers: Answers = {"POST auth/login": grant(user={"id": 7, "type": "user"}), "GET auth/me": record()}
     with StubBackend(answers) as stub:
         browser = plain(make_app(stub.url))
         browser.log_in()

@@ -10,8 +10,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from ..processes import Server, ShopBackend
-from ..raw_server import Peer, RawServer, Script
+from tests.processes import Server, ShopBackend
+from tests.raw_server import Peer, RawServer, Script
+
 from .apps import serve
 from .visitors import GUEST, USER, Browser
 from .wire import Answer, call, connect, exchange, head, read_answer

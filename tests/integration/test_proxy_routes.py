@@ -10,8 +10,8 @@ import pytest
 from flask import Flask
 
 from flask_api_layer import ApiLayer
+from tests.processes import DeadPort, ShopBackend
 
-from ..processes import DeadPort, ShopBackend
 from .visitors import NAVIGATION, Browser, assert_problem
 from .wire import call
 
@@ -246,27 +246,33 @@ def test_a_wrong_method_on_our_own_endpoint_is_405(
 @pytest.mark.parametrize(
     "name", ["login", "logout", "register", "refresh", "guest", "me", "csrf", "client.js"]
 )
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 def test_our_own_endpoints_are_ours_for_every_method(
-    name: str, method: str, backend: ShopBackend, make_app: MakeApp
+    name: str, backend: ShopBackend, make_app: MakeApp
 ) -> None:
     client = make_app(backend, **EVERYTHING).test_client()
-    client.open(f"/api/auth/{name}", method=method)
+    for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
+        client.open(f"/api/auth/{name}", method=method)
     assert backend.calls() == {}
 
 
 # B7.1; ancestor A15
 @pytest.mark.parametrize("name", ["login", "register", "refresh", "guest", "logout"])
-@pytest.mark.parametrize(
-    "spelling", ["auth/{}/", "AUTH/{}", "auth/{};x=1", "Auth/{}/", "auth;v=2/{}", "auth/{};"]
-)
 def test_the_token_endpoints_of_the_backend_are_sealed(
-    name: str, spelling: str, backend: ShopBackend, make_app: MakeApp
+    name: str, backend: ShopBackend, make_app: MakeApp
 ) -> None:
-    path = spelling.format(name)
-    answer = call(make_app(backend, **EVERYTHING), f"/api/{path}", method="POST", body=b"{}")
-    assert answer.status in (404, 405)
-    assert b"accessToken" not in answer.body
+    app = make_app(backend, **EVERYTHING)
+    for spelling in (
+        "auth/{}/",
+        "AUTH/{}",
+        "auth/{};x=1",
+        "Auth/{}/",
+        "auth;v=2/{}",
+        "auth/{};",
+        "%61uth/{}/",
+    ):
+        answer = call(app, f"/api/{spelling.format(name)}", method="POST", body=b"{}")
+        assert answer.status in (404, 405)
+        assert b"accessToken" not in answer.body
     assert backend.calls() == {}
 
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from blinker import NamedSignal
 from flask import Flask
 from werkzeug.test import TestResponse
+from werkzeug.wrappers import Response
 
 from flask_api_layer import ApiLayer
 from tests.processes import ShopBackend
@@ -101,11 +102,11 @@ class Browser:
 
 
 @contextmanager
-def layered(backend: ShopBackend | str, **settings: Any) -> Iterator[tuple[Flask, ApiLayer]]:
+def layered(at: ShopBackend | str, **settings: Any) -> Iterator[tuple[Flask, ApiLayer]]:
     """An app and its layer, for tests that need the layer itself; the blueprint is not registered yet."""
     app = Flask("shop")
     app.config["SECRET_KEY"] = "a key for tests, long enough"
-    url = backend if isinstance(backend, str) else backend.base_url
+    url = at if isinstance(at, str) else at.base_url
     layer = ApiLayer(app, **{"store_url": "memory://", "backend_url": url} | settings)
     yield app, layer
     app.extensions["api_layer"].transport.close()
@@ -128,7 +129,7 @@ class SetCookie:
         return self.value == "" and self.attributes.get("Max-Age") == "0"
 
 
-def set_cookies(response: TestResponse) -> dict[str, SetCookie]:
+def set_cookies(response: Response) -> dict[str, SetCookie]:
     """What an answer sets, by name; the app's own session cookie and the CSRF cookie are left out.
 
     A name that is set twice fails the test.
@@ -203,6 +204,7 @@ class Call:
 
 
 Answer = tuple[int, Any]
+Answers = Mapping[str, Answer | list[Answer]]
 
 
 class StubBackend:
@@ -212,7 +214,7 @@ class StubBackend:
         but for its last one.
     """
 
-    def __init__(self, answers: Mapping[str, Answer | list[Answer]]) -> None:
+    def __init__(self, answers: Answers) -> None:
         self.calls: list[Call] = []
         self.answers = {
             key: list(value) if isinstance(value, list) else [value] for key, value in answers.items()

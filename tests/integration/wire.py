@@ -16,9 +16,9 @@ from flask import Flask
 from werkzeug.datastructures import Headers
 from werkzeug.test import create_environ, run_wsgi_app
 
-from ..processes import ShopBackend
+from tests.processes import ShopBackend
 
-SILENCE = 20.0  # seconds until a test gives up on a peer
+SILENCE = 10.0  # seconds until a test gives up on a peer
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from flask_api_layer.sansio.access import (
     USER,
     Allow,
     Client,
-    Deny,
     DenialCode,
+    Deny,
     Manner,
     Policy,
     login_target,
@@ -287,7 +287,9 @@ def test_any_accept_header_gives_an_answer(accept: str) -> None:
 _PATH = st.text(st.sampled_from("abz09-._~!$&'()*+,;=:@/"), max_size=30)
 _TAIL = st.text(st.sampled_from("abz09-._~!$&'()*+,;=:@/?%20%2F%26"), max_size=30)
 local_targets = (
-    st.builds(lambda path, query, tail: f"/{path}{query}{tail}", _PATH, st.sampled_from(["", "?", "#"]), _TAIL)
+    st.builds(
+        lambda path, query, tail: f"/{path}{query}{tail}", _PATH, st.sampled_from(["", "?", "#"]), _TAIL
+    )
     .map(local_target)
     .filter(bool)
 )

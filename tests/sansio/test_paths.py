@@ -139,14 +139,18 @@ def test_characters_that_normalise_to_dots_and_slashes_are_refused(
 
 
 @on_both_servers
-@pytest.mark.parametrize("raw", ["/api/..;/admin", "/api/..;a=b/admin", "/api/%2e%2e;/x", "/api/.;/x", "/api/..%3b/x"])
+@pytest.mark.parametrize(
+    "raw", ["/api/..;/admin", "/api/..;a=b/admin", "/api/%2e%2e;/x", "/api/.;/x", "/api/..%3b/x"]
+)
 def test_dot_segments_with_parameters_are_refused(serve: Serve, raw: str) -> None:
     # Tomcat and others drop ";params" and then resolve the dots.
     with pytest.raises(BadPath):
         serve(raw)
 
 
-@pytest.mark.parametrize("raw", ["/api/a%2fb", "/api/a%2Fb", "/api/%", "/api/%zz", "/api/%2", "/api/a%2", "/api/%u002e"])
+@pytest.mark.parametrize(
+    "raw", ["/api/a%2fb", "/api/a%2Fb", "/api/%", "/api/%zz", "/api/%2", "/api/a%2", "/api/%u002e"]
+)
 def test_what_only_the_raw_target_shows_is_refused_where_there_is_one(raw: str) -> None:
     # B7.2
     with pytest.raises(BadPath) as refused:
@@ -256,7 +260,9 @@ def test_any_bytes_are_refused_or_read_in_one_way(raw: list[bytes], has_raw: boo
         assert not _shows_a_dot_segment(reading)
         assert not re.search(r"[\x00-\x1f\x7f\\]", reading)
         reading = unquote(reading)
-    assert [unquote(part, errors="strict") for part in quoted.rstrip("/").split("/")] == list(path.segments) or not path.segments
+    assert [unquote(part, errors="strict") for part in quoted.rstrip("/").split("/")] == list(
+        path.segments
+    ) or not path.segments
 
 
 _segment = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=10)
@@ -383,18 +389,94 @@ def test_prefix_ends_at_a_segment(path: str, under: bool) -> None:
 
 # next
 
-EVIL = ["evil.com", "evil.com/", "evil.com/x", "@evil.com", "app.example@evil.com", "app.example.evil.com", "[::1]"]
-SLASHES = ["//", "///", "////", "\\\\", "/\\", "\\/", "/\\/", "//\\", "/\t/", "/\n/", "/\r\n/", "\t//", " //", "/%2f", "/%5c"]
-SLASHES += ["/%2f/", "/%252f", "/%25252f", "/%5c/", "/%255c", "/.//", "/..//", "/./%2f", "/%2e%2e//", "/x//", "/x/..//", "/%09/"]
-SCHEMES = ["https:", "http:", "HtTpS:", "https:/", "https://", "https:///", "https:\\\\", "https:\\/", "ht\ntps://", " https://"]
-SCHEMES += ["ws://", "ftp://", "file:///", "gopher://", "x-other://", "https:/\t/", "//https://", "/https:\\\\", "\x01https://"]
-SCRIPTS = ["javascript:alert(1)", "JavaScript:alert(1)", "java\nscript:x", "\tjavascript:x", "javascript\t:x", "data:text/html,x"]
-SCRIPTS += ["vbscript:x", "blob:https://app/x", "a:b", "about:blank", "view-source:x", "mailto:x@y", "javascript://%0aalert(1)"]
+EVIL = [
+    "evil.com",
+    "evil.com/",
+    "evil.com/x",
+    "@evil.com",
+    "app.example@evil.com",
+    "app.example.evil.com",
+    "[::1]",
+]
+SLASHES = [
+    "//",
+    "///",
+    "////",
+    "\\\\",
+    "/\\",
+    "\\/",
+    "/\\/",
+    "//\\",
+    "/\t/",
+    "/\n/",
+    "/\r\n/",
+    "\t//",
+    " //",
+    "/%2f",
+    "/%5c",
+]
+SLASHES += [
+    "/%2f/",
+    "/%252f",
+    "/%25252f",
+    "/%5c/",
+    "/%255c",
+    "/.//",
+    "/..//",
+    "/./%2f",
+    "/%2e%2e//",
+    "/x//",
+    "/x/..//",
+    "/%09/",
+]
+SCHEMES = [
+    "https:",
+    "http:",
+    "HtTpS:",
+    "https:/",
+    "https://",
+    "https:///",
+    "https:\\\\",
+    "https:\\/",
+    "ht\ntps://",
+    " https://",
+]
+SCHEMES += [
+    "ws://",
+    "ftp://",
+    "file:///",
+    "gopher://",
+    "x-other://",
+    "https:/\t/",
+    "//https://",
+    "/https:\\\\",
+    "\x01https://",
+]
+SCRIPTS = [
+    "javascript:alert(1)",
+    "JavaScript:alert(1)",
+    "java\nscript:x",
+    "\tjavascript:x",
+    "javascript\t:x",
+    "data:text/html,x",
+]
+SCRIPTS += [
+    "vbscript:x",
+    "blob:https://app/x",
+    "a:b",
+    "about:blank",
+    "view-source:x",
+    "mailto:x@y",
+    "javascript://%0aalert(1)",
+]
 HOSTILE = [start + host for start, host in product([*SLASHES, *SCHEMES], EVIL)]
 HOSTILE += [slashes + scheme + host for slashes, scheme, host in product(SLASHES[:12], SCHEMES[:6], EVIL[:3])]
 HOSTILE += [start + script for start, script in product(["", "//", "/\\", "\\", " "], SCRIPTS)]
 HOSTILE += [character + "//evil.com" for character in map(chr, range(33))]
-HOSTILE += ["/" + character + "/evil.com" for character in (*map(chr, range(33)), "\x7f", "\u2028", "\u3000", "\ufeff", "\u00a0")]
+HOSTILE += [
+    "/" + character + "/evil.com"
+    for character in (*map(chr, range(33)), "\x7f", "\u2028", "\u3000", "\ufeff", "\u00a0")
+]
 HOSTILE += ["/" + character + "evil.com" for character in "\uff0f\uff3c\u2215\u2044\u29f8\u3002\u2024"]
 
 CORPUS = [
@@ -509,7 +591,9 @@ def test_scripts_are_refused(value: str) -> None:
     assert local_target(value) is None
 
 
-@pytest.mark.parametrize("value", [None, 1, True, b"/x", ["/x"], ("/x",), {"next": "/x"}, 1.5, object()], ids=repr)
+@pytest.mark.parametrize(
+    "value", [None, 1, True, b"/x", ["/x"], ("/x",), {"next": "/x"}, 1.5, object()], ids=repr
+)
 def test_only_text_is_a_target(value: object) -> None:
     # CORPUS 4
     assert local_target(value) is None
@@ -544,7 +628,11 @@ def test_good_targets_are_kept_exactly(value: str) -> None:
     assert local_target(value) == value
 
 
-@given(st.text() | st.text(st.sampled_from("/\\.:@?#%2f5ce0d9a \t\n\r;")) | st.from_regex(r"/[!-~]*", fullmatch=True))
+@given(
+    st.text()
+    | st.text(st.sampled_from("/\\.:@?#%2f5ce0d9a \t\n\r;"))
+    | st.from_regex(r"/[!-~]*", fullmatch=True)
+)
 def test_whatever_is_accepted_is_a_path_on_this_site(value: str) -> None:
     # B9.1
     target = local_target(value)

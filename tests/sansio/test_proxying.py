@@ -158,23 +158,31 @@ def test_token_endpoints_never_cross(endpoint: str, shape: str, case: type[str])
 
 @pytest.mark.parametrize(
     "target",
-    ["auth;v=1/login", "auth;/login;/", "AUTH;x/LOGIN;y", "%61uth/login", "auth/lo%67in", "auth/login%3bx", "auth/%4cOGIN"],
+    [
+        "auth;v=1/login",
+        "auth;/login;/",
+        "AUTH;x/LOGIN;y",
+        "%61uth/login",
+        "auth/lo%67in",
+        "auth/login%3bx",
+        "auth/%4cOGIN",
+    ],
 )
 def test_disguised_token_endpoints_never_cross(target: str) -> None:
     # B7.1
     assert not isinstance(ask("POST", "/api/" + target, routes=EVERYTHING), Forward)
 
 
-@pytest.mark.parametrize(
-    "sealed", ["token", "token/", "/token", "/token/", "TOKEN", "token;v=1"]
-)
+@pytest.mark.parametrize("sealed", ["token", "token/", "/token", "/token/", "TOKEN", "token;v=1"])
 @pytest.mark.parametrize("target", ["/api/token", "/api/token/", "/api/Token", "/api/token;x"])
 def test_endpoints_are_sealed_however_they_are_configured(sealed: str, target: str) -> None:
     routes = ProxyRoutes([("**", PROXY_METHODS), ("token", PROXY_METHODS)], sealed=[sealed])
     assert refusal("POST", target, routes=routes).code == "no_route"
 
 
-@pytest.mark.parametrize("target", ["auth", "auth/logins", "auth/login/x", "x/auth/login", "auth/me", "login"])
+@pytest.mark.parametrize(
+    "target", ["auth", "auth/logins", "auth/login/x", "x/auth/login", "auth/me", "login"]
+)
 def test_neighbours_of_token_endpoints_may_cross(target: str) -> None:
     assert EVERYTHING.find(path(target)) is not None
 
@@ -261,7 +269,8 @@ def test_only_upper_case_is_a_method(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "code"), [("/api/../x", "bad_path"), ("/api//", "bad_path"), ("/api/" + "x" * 5000, "uri_too_long")]
+    ("target", "code"),
+    [("/api/../x", "bad_path"), ("/api//", "bad_path"), ("/api/" + "x" * 5000, "uri_too_long")],
 )
 def test_path_comes_before_websocket_route_and_method(target: str, code: str) -> None:
     # B7.1

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
-from typing import get_args
+from typing import Literal, get_args
 
 import pytest
 
@@ -29,10 +29,11 @@ OVER = Ended("expired")
 STOLEN = Ended("reuse")
 ENTRIES: tuple[LedgerEntry | None, ...] = (None, THEIRS, OVER, STOLEN)
 ANSWERS: tuple[Outcome, ...] = (MINE, OVER, Ended("revoked"), STOLEN, Undecided())
+LEASES: tuple[Literal["free", "mine", "taken"], ...] = ("free", "mine", "taken")
 ALL = [
     Progress(looked=looked, entry=entry, logged_out=logged_out, lease=lease, answer=answer, patient=patient)
     for looked, entry, logged_out, lease, answer, patient in product(
-        (False, True), ENTRIES, (False, True), ("free", "mine", "taken"), (None, *ANSWERS), (False, True)
+        (False, True), ENTRIES, (False, True), LEASES, (None, *ANSWERS), (False, True)
     )
 ]
 

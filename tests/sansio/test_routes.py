@@ -180,7 +180,9 @@ _route = _patterns.map(lambda pattern: "/" + "/".join(pattern))
 
 
 @given(st.lists(_route, max_size=4), st.lists(_route, max_size=4), _paths)
-def test_policy_is_the_one_of_a_longest_entry(protected: list[str], public: list[str], path: list[str]) -> None:
+def test_policy_is_the_one_of_a_longest_entry(
+    protected: list[str], public: list[str], path: list[str]
+) -> None:
     policy = RoutePolicies(protected=protected, public=public).policy_for("/" + "/".join(path))
     lengths = {
         USER: [_length(pattern) for pattern in protected if _covers_below(pattern, path)],

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ def jwt(payload: object) -> str:
 
 
 def session(**values: Any) -> Session:
-    return Session(**{"kind": "user", "id": "s1", "access_token": "access", "obtained_at": NOW} | values)
+    return replace(Session("user", "s1", "access", obtained_at=NOW), **values)
 
 
 # Freshness
@@ -199,7 +200,14 @@ def test_credential_names_exactly_one_generation_of_tokens(
 def test_credential_tells_where_one_token_ends() -> None:
     credentials = {
         session(access_token=access, refresh_token=refresh).credential
-        for access, refresh in [("ab", "c"), ("a", "bc"), ("abc", None), ("c", "ab"), ("a.b", "c"), ("a", "b.c")]
+        for access, refresh in [
+            ("ab", "c"),
+            ("a", "bc"),
+            ("abc", None),
+            ("c", "ab"),
+            ("a.b", "c"),
+            ("a", "b.c"),
+        ]
     }
     assert len(credentials) == 6
 
