@@ -16,6 +16,8 @@ from .sansio.access import OPEN, PUBLIC, USER, Policy
 from .sansio.routes import PathSet, RoutePolicies
 
 _MARKS = "__api_layer_policies__"
+# The methods of a class-based view, as Flask looks them up.
+_METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
 
 
 def mark(view: Any, policy: Policy) -> None:
@@ -24,7 +26,13 @@ def mark(view: Any, policy: Policy) -> None:
     :raises ConfigError: for ``public`` together with a gate, or a guest view that also asks for a login.
     """
     marks = (*own_marks(view), policy)
-    refuse_contradiction(marks, getattr(view, "__qualname__", repr(view)))
+    name = getattr(view, "__qualname__", repr(view))
+    refuse_contradiction(marks, name)
+    for method in _METHODS:
+        handler = own_marks(getattr(view, method, None))
+        # A method's gate adds to its class's; only "everybody" and a gate exclude each other.
+        if handler and PUBLIC in (*handler, policy):
+            refuse_contradiction((*handler, policy), f"{name}.{method}")
     setattr(view, _MARKS, marks)
 
 

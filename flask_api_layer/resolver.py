@@ -236,6 +236,8 @@ class Resolver:
             facts = facts.learn(step, answer)
             if not isinstance(answer, Trusted):
                 self._facts = self._known.learn(step, answer)
+                # Whoever asks again may be somebody else by now: a new guest, or nobody any more.
+                self._resolution = None
         self._carry_out(step)
         self._mint_failure = step.mint
         return replace(step, ended=self._ended)

@@ -48,6 +48,6 @@ def name_worker(response: Response) -> Response:
 
 def _who_is_here() -> dict[str, object] | ApiResponse:
     answer = api.get("whoami")
-    if not answer.ok:
+    if not isinstance(answer.data, dict) or "mark" not in answer.data:
         return answer
     return {"data": {"id": current_user.id, "kind": current_user.kind, "mark": answer.data["mark"]}}

@@ -72,17 +72,35 @@ def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", params=("sqlite", "redis"))
-def store_url(request: pytest.FixtureRequest) -> str:
+def store(request: pytest.FixtureRequest) -> str:
     """Each store that several processes can share, in turn."""
-    if request.param == "redis":
+    return str(request.param)
+
+
+@pytest.fixture
+def store_url(request: pytest.FixtureRequest, store: str) -> str:
+    if store == "redis":
         return str(request.getfixturevalue("redis_server").url)
     return f"sqlite:///{request.getfixturevalue('sqlite_file')}"
 
 
-@pytest.fixture(scope="session")
-def fleet(_shared_backends: Backends, store_url: str) -> Iterator[Fleet]:
+@pytest.fixture
+def fleet(request: pytest.FixtureRequest, store: str) -> Fleet:
     """Four workers with the usual settings."""
-    fleet = Fleet(_shared_backends.living.base_url, store_url)
+    fleet: Fleet = request.getfixturevalue(f"{store}_fleet")
+    return fleet
+
+
+@pytest.fixture(scope="session")
+def sqlite_fleet(_shared_backends: Backends, sqlite_file: Path) -> Iterator[Fleet]:
+    fleet = Fleet(_shared_backends.living.base_url, f"sqlite:///{sqlite_file}")
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture(scope="session")
+def redis_fleet(_shared_backends: Backends, redis_server: RedisServer) -> Iterator[Fleet]:
+    fleet = Fleet(_shared_backends.living.base_url, redis_server.url)
     yield fleet
     fleet.close()
 

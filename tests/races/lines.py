@@ -57,8 +57,11 @@ class Answer:
 
     @property
     def mark(self) -> object:
-        """Whose bearer reached the backend."""
-        return self.json()["data"]["mark"]
+        """Whose bearer reached the backend; None when the answer does not say."""
+        try:
+            return self.json()["data"]["mark"]
+        except (ValueError, LookupError, TypeError):
+            return None
 
     def kept_by(self, cookies: Mapping[str, str]) -> dict[str, str]:
         """The cookies that a browser has after this answer."""

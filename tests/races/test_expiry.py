@@ -44,7 +44,9 @@ def test_fifty_requests_with_one_expired_token_cost_one_refresh(
         # One refresh made one living token: a cookie that works without another refresh holds that one.
         successors = [answer.kept_by(visitor.cookies) for answer in answers]
         again = [line.get("/api/whoami", cookies) for line, cookies in zip(lines, successors, strict=True)]
-    assert {(answer.status, answer.mark, tuple(answer.cookies)) for answer in again} == {(200, visitor.id, ())}
+    assert {(answer.status, answer.mark, tuple(answer.cookies)) for answer in again} == {
+        (200, visitor.id, ())
+    }
     assert backends.living.calls(REFRESH) == 1
     assert backends.living.reuse_events() == 0
     assert backends.expired.calls(REFRESH) == 0
@@ -56,7 +58,10 @@ def test_twenty_sessions_that_expire_together_cost_a_refresh_each(
 ) -> None:
     visitors = [arrive() for _ in range(20)]
     with fleet.lines(100) as lines:
-        calls = [partial(_ask, line, visitors[i % 20].cookies, PATHS * 2 + PATHS[:1]) for i, line in enumerate(lines)]
+        calls = [
+            partial(_ask, line, visitors[i % 20].cookies, PATHS * 2 + PATHS[:1])
+            for i, line in enumerate(lines)
+        ]
         answers = together(calls)
     for position, given in enumerate(answers):
         assert [answer.status for answer in given] == [200] * 5
@@ -85,7 +90,9 @@ def test_an_old_cookie_finds_the_newest_successor_in_every_worker(
         assert [(answer.status, answer.mark) for answer in answers] == [(200, visitor.id)] * 8
         assert all(answer.cookies[USER].is_kept and len(answer.cookies) == 1 for answer in answers)
         again = [lines[0].get("/account", answer.kept_by({})) for answer in answers]
-    assert [(answer.status, answer.mark, dict(answer.cookies)) for answer in again] == [(200, visitor.id, {})] * 8
+    assert [(answer.status, answer.mark, dict(answer.cookies)) for answer in again] == [
+        (200, visitor.id, {})
+    ] * 8
     assert backends.living.calls(REFRESH) == 1
     assert backends.expired.calls(REFRESH) == chain
     assert backends.living.reuse_events() + backends.expired.reuse_events() == 0

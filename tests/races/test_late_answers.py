@@ -73,7 +73,11 @@ def test_a_logout_during_a_slow_refresh_stays_a_logout(
             logout = lines[0].post("/api/auth/logout", visitor.cookies)
             assert not any(future.done() for future in waiting)
             late = [future.result() for future in waiting]
-        assert (logout.status, tuple(logout.cookies), logout.cookies[USER].is_deletion) == (204, (USER,), True)
+        assert (logout.status, tuple(logout.cookies), logout.cookies[USER].is_deletion) == (
+            204,
+            (USER,),
+            True,
+        )
         assert [(answer.status, dict(answer.cookies)) for answer in late] == [(401, {})] * 3
         until(lambda: backends.living_families(visitor.id) == 0)
         assert backends.living.calls(LOGOUT) == 2

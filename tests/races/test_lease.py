@@ -84,7 +84,15 @@ class Hesitant:
         match call.endpoint:
             case "POST auth/register":
                 user = call.body["email"].partition("@")[0]
-                peer.send(grant(user, f"{user}.spent", refresh_token=f"{user}.again", expires_in=1e-6, status="201 Created"))
+                peer.send(
+                    grant(
+                        user,
+                        f"{user}.spent",
+                        refresh_token=f"{user}.again",
+                        expires_in=1e-6,
+                        status="201 Created",
+                    )
+                )
             case "POST auth/refresh":
                 peer.send(self._refreshed(call.body["refreshToken"].partition(".")[0]))
             case "GET auth/me":

@@ -1,0 +1,161 @@
+"""The store goes away under load, and comes back."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..stores.servers import RedisServer
+from .backends import Backends
+from .conftest import PASSWORD, Arrive, Visitor
+from .fleet import Fleet
+from .lines import USER, Answer, Line, until
+
+REFRESH = "POST auth/refresh"
+PATHS = ("/account", "/api/whoami", "/cart")
+FAULTS = ("redis stopped", "redis paused", "redis out of memory", "sqlite locked")
+
+# So many requests, one after another: a store that is asked in vain by each of them costs more than that.
+REQUESTS = 48
+BOUND = 10.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A fleet, and a way to take its store away."""
+
+    fleet: Fleet
+    without_store: Callable[[], Any]
+
+
+@contextmanager
+def _stopped(server: RedisServer) -> Iterator[None]:
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+@contextmanager
+def _paused(server: RedisServer) -> Iterator[None]:
+    server.pause()
+    try:
+        yield
+    finally:
+        server.resume()
+
+
+@contextmanager
+def _full(server: RedisServer) -> Iterator[None]:
+    with server.client() as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        with server.client() as client:
+            client.config_set("maxmemory", 0)
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+@pytest.fixture(params=FAULTS)
+def site(request: pytest.FixtureRequest) -> Site:
+    if request.param == "sqlite locked":
+        return Site(
+            request.getfixturevalue("sqlite_fleet"), lambda: _locked(request.getfixturevalue("sqlite_file"))
+        )
+    server: RedisServer = request.getfixturevalue("redis_server")
+    fault = {"redis stopped": _stopped, "redis paused": _paused, "redis out of memory": _full}[request.param]
+    return Site(request.getfixturevalue("redis_fleet"), lambda: fault(server))
+
+
+@contextmanager
+def _load(fleet: Fleet, visitors: list[Visitor]) -> Iterator[list[Answer]]:
+    """What visitors are answered while the block runs; they go on and on."""
+    answers: list[Answer] = []
+    stop = threading.Event()
+
+    def browse(visitor: Visitor) -> None:
+        with Line(fleet.url) as line:
+            while not stop.wait(0.02):
+                for path in PATHS:
+                    answers.append(line.get(path, visitor.cookies))
+                    assert answers[-1].mark == visitor.id
+
+    with ThreadPoolExecutor(len(visitors)) as pool:
+        browsing: list[Future[None]] = [pool.submit(browse, visitor) for visitor in visitors]
+        try:
+            yield answers
+        finally:
+            stop.set()
+        for future in browsing:
+            future.result()
+
+
+# B6.7
+def test_without_a_store_nobody_is_logged_out_and_nothing_is_refreshed(
+    site: Site, backends: Backends, arrive: Arrive
+) -> None:
+    living, expired = [arrive(expired=False) for _ in range(4)], [arrive() for _ in range(4)]
+    guests = backends.guests()
+    with ExitStack() as stack:
+        lines = stack.enter_context(site.fleet.lines(8))
+        served = stack.enter_context(_load(site.fleet, living))
+        with site.without_store():
+            began = time.monotonic()
+            refused = [lines[i % 8].get(PATHS[i % 3], expired[i % 4].cookies) for i in range(REQUESTS)]
+            assert time.monotonic() - began < BOUND
+            assert {(answer.status, tuple(answer.cookies)) for answer in refused} == {(503, ())}
+            assert {answer.json()["code"] for answer in refused} == {"backend_unavailable"}
+            assert backends.living.calls(REFRESH) == 0
+            _assert_login_and_logout_work(lines, living[0], arrive(expired=False))
+        for visitor in expired:
+            until(lambda visitor=visitor: lines[0].get("/account", visitor.cookies).status == 200)  # type: ignore[misc]
+        late = [line.get("/account", visitor.cookies) for line in lines for visitor in expired]
+    assert {(answer.status, tuple(answer.cookies)) for answer in served} == {(200, ())}
+    assert [answer.mark for answer in late] == [visitor.id for visitor in expired] * 8
+    assert all(answer.cookies[USER].is_kept and len(answer.cookies) == 1 for answer in late)
+    assert backends.living.calls(REFRESH) == 4
+    assert backends.living.reuse_events() == 0
+    assert backends.guests() == guests
+
+
+def _assert_login_and_logout_work(lines: list[Line], known: Visitor, leaving: Visitor) -> None:
+    login = lines[0].post("/api/auth/login", body={"email": known.email, "password": PASSWORD})
+    assert (login.status, tuple(login.cookies), login.cookies[USER].is_kept) == (200, (USER,), True)
+    assert lines[1].get("/account", login.kept_by({})).mark == known.id
+    logout = lines[2].post("/api/auth/logout", leaving.cookies)
+    assert (logout.status, tuple(logout.cookies), logout.cookies[USER].is_deletion) == (204, (USER,), True)
+
+
+# B6.4, B6.7
+def test_a_logout_without_a_store_is_remembered_once_the_store_is_back(
+    site: Site, backends: Backends, arrive: Arrive
+) -> None:
+    visitor = arrive()
+    # The backend misses it too, so that only the tombstone ends the session.
+    backends.living.fault("auth/logout", status=500, times=1)
+    with site.fleet.lines(4) as lines:
+        with site.without_store():
+            assert lines[0].post("/api/auth/logout", visitor.cookies).status == 204
+        until(lambda: lines[1].get("/account", visitor.cookies).status == 401)
+        copies = [line.get("/account", visitor.cookies) for line in lines]
+    assert {(answer.status, tuple(answer.cookies)) for answer in copies} == {(401, ())}
+    assert backends.living.calls(REFRESH) == 0
