@@ -38,23 +38,20 @@ class Guard:
         context = self._app.request_context(environ)
         context.push()
         try:
-            return _Body(self._answer(environ, start_response, context), context)
+            root = self._app.config["APPLICATION_ROOT"].rstrip("/")
+            state = begin_request(app_state(), context.request, root=root, guards_mount=True)
+            state.ruling = Ruling((self._policy,))
+            refusal = self._refusal(state)
+            if refusal is None:
+                environ[IDENTITY_KEY] = state.identity
+                return _Body(self._wsgi_app(environ, _finishing(state, start_response)), context)
+            state.finish(refusal.headers)
+            body = list(refusal(environ, start_response))
         except BaseException as error:
             context.pop(error)
             raise
-
-    def _answer(
-        self, environ: WSGIEnvironment, start_response: StartResponse, context: RequestContext
-    ) -> Iterable[bytes]:
-        root = self._app.config["APPLICATION_ROOT"].rstrip("/")
-        state = begin_request(app_state(), context.request, root=root, guards_mount=True)
-        state.ruling = Ruling((self._policy,))
-        refusal = self._refusal(state)
-        if refusal is not None:
-            state.finish(refusal.headers)
-            return refusal(environ, start_response)
-        environ[IDENTITY_KEY] = state.identity
-        return self._wsgi_app(environ, _finishing(state, start_response))
+        context.pop()
+        return body
 
     def _refusal(self, state: RequestState) -> Response | None:
         """What stands in for the mounted app when they may not enter; the Flask app's error handlers have their say."""

@@ -76,6 +76,13 @@ class Renewals:
         spend = partial(self._spend, session)
         return _Attempt(session, self._ledger, spend, self._sleep, self._lease_seconds).run()
 
+    def known(self, session: Session) -> Outcome:
+        """What is known already of the session's credential; nothing is spent."""
+        try:
+            return self._ledger.find(session) or Undecided()
+        except StoreDown:
+            return Undecided()
+
     def _spend(self, session: Session) -> tuple[Outcome, bool]:
         """What became of the credential by spending it, and whether the session was logged out meanwhile."""
         answer = self._ask_refresh(session)
@@ -103,7 +110,7 @@ class Renewals:
         renewed = session.renew(tokens, self._clock())
         self._identities.follow(session, renewed, tokens)
         emit(signals.token_refreshed, self._sender, session_id=session.id, kind=session.kind)
-        return Successor(renewed)
+        return Successor(renewed, is_new=True)
 
     def _refused(self, session: Session, reply: Reply) -> Outcome:
         if 200 <= reply.status < 300:

@@ -13,7 +13,7 @@ from .commits import set_cookies
 from .errors import BackendUnavailable, StoreDown
 from .sansio.cascade import Ask, Facts, Guests, Resolution, next_step
 from .sansio.identity import Answer, Reason, Rejected, Trusted, Unreachable
-from .sansio.refresh import Ended, Successor, Undecided
+from .sansio.refresh import Ended, Outcome, Successor, Undecided
 from .sansio.session import Freshness, Session
 from .signals import emit
 from .wallet import Kind, Wallet
@@ -106,7 +106,7 @@ class Resolver:
         :raises BackendUnavailable: when the refresh met an outage.
         """
         kind = self._owner(token)
-        if kind is None or not self._can_refresh:
+        if kind is None or not self._can_refresh or self._read_only:
             return None
         answer = self._refresh(kind)
         if isinstance(answer, Unreachable):
@@ -271,14 +271,12 @@ class Resolver:
     def _refresh(self, kind: Kind) -> Session | Rejected | Unreachable:
         session = self.wallet.session(kind)
         assert session is not None
-        if self._read_only:
-            return Unreachable()
-        outcome = self._authority.renewals.refresh(session)
-        if isinstance(outcome, Successor) and self._has_expired(outcome.session):
+        outcome = self._outcome(session)
+        if isinstance(outcome, Successor) and not outcome.is_new and self._has_expired(outcome.session):
             # An old cookie found a successor whose time is over as well.
-            outcome = self._authority.renewals.refresh(outcome.session)
+            outcome = self._outcome(outcome.session)
         match outcome:
-            case Successor(renewed):
+            case Successor(session=renewed):
                 self.wallet.put(renewed, replaces=session)
                 self._note_renewal(kind)
                 return renewed
@@ -287,6 +285,10 @@ class Resolver:
             case Undecided():
                 return Unreachable()
         assert_never(outcome)
+
+    def _outcome(self, session: Session) -> Outcome:
+        renewals = self._authority.renewals
+        return renewals.known(session) if self._read_only else renewals.refresh(session)
 
     def _has_expired(self, session: Session) -> bool:
         return session.freshness(self._terms.clock(), 0) is Freshness.EXPIRED

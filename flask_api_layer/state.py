@@ -42,6 +42,7 @@ class RequestState:
         self.forward: Forward | None = None
         self._guards_mount = guards_mount
         self._touched = False
+        self._finished = False
 
     @cached_property
     def resolver(self) -> Resolver:
@@ -54,7 +55,10 @@ class RequestState:
             refreshable=self.host.authority.renewals.are_possible,
         )
         terms = self.host.terms(self.request.remote_addr)
-        return Resolver(wallet, self.host.authority, terms, sender=self.host.app)
+        resolver = Resolver(wallet, self.host.authority, terms, sender=self.host.app)
+        if self._finished:
+            resolver.freeze()
+        return resolver
 
     @cached_property
     def request_id(self) -> str:
@@ -77,7 +81,7 @@ class RequestState:
     @property
     def may_mint(self) -> bool:
         """Whether a visitor may become a guest here (crawlers, prefetches and login pages make no guests)."""
-        if self.request.method in ("HEAD", "OPTIONS") or self._is_prefetch:
+        if self._finished or self.request.method in ("HEAD", "OPTIONS") or self._is_prefetch:
             return False
         return self.ruling.allows_guests
 
@@ -196,6 +200,7 @@ class RequestState:
 
     def finish(self, headers: Headers) -> None:
         """Write the queued cookies into the answer, once, and keep shared caches away from it."""
+        self._finished = True
         if "resolver" not in vars(self):
             if self._touched:
                 _keep_private(headers)

@@ -51,12 +51,13 @@ def _no_more_than(wanted: SplitResult, value: object, parts: SplitResult, surplu
     fault = _path_fault(wanted.path[1:])
     scheme = parts.scheme if parts.scheme in ("http", "https") else "https"
     host = parts.netloc.rpartition("@")[2]
-    usable = urlunsplit(wanted._replace(scheme=scheme, netloc=host, path="" if fault else wanted.path))
+    # A query may hold a secret.
+    usable = urlunsplit((scheme, host, "" if fault else wanted.path, "", ""))
     if scheme != parts.scheme:
         refuse(value, "is not an http or https URL", instead=usable)
     if host != parts.netloc or (parts.query, parts.fragment) != (wanted.query, wanted.fragment):
         refuse(value, surplus, instead=usable)
-    return refuse(value, fault, instead=usable) if fault else usable
+    return refuse(value, fault, instead=usable) if fault else urlunsplit(wanted)
 
 
 def _split_url(value: str) -> SplitResult | None:

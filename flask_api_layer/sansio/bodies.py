@@ -58,7 +58,8 @@ def form_fields(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for key, value in pairs:
-        if key in members and members[key] != value:
+        # As JSON, since Python thinks that 1 is True.
+        if key in members and json.dumps(members[key]) != json.dumps(value):
             raise BadBody("a key is given twice with different values")
         members[key] = value
     return members

@@ -40,6 +40,7 @@ class CookieStyle:
             httponly=True,
             samesite=self.samesite,
             max_size=0,
+            sync_expires=False,
         )
 
     def delete(self, kind: Literal["user", "guest"]) -> str:
@@ -55,7 +56,7 @@ def cookie_values(header: str, name: str) -> list[str]:
     if name not in header:
         return []
     pairs = (pair.strip(" \t").partition("=") for pair in header.split(";"))
-    return [value for key, _, value in pairs if key == name]
+    return [value for key, equals, value in pairs if key == name and equals]
 
 
 def only_value(values: list[str]) -> str | None:

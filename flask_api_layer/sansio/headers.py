@@ -81,11 +81,11 @@ NEVER_BACK = frozenset(
 NEVER_BACK_PREFIXES = ("access-control-", "x-accel-")
 
 _UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_PLAIN_REFERENCE = re.compile(r"(https?://|(?![A-Za-z][A-Za-z0-9+.-]*:))[^\\\x00-\x20\x7f]*")
+_PLAIN_REFERENCE = re.compile(r"(https?://|(?![A-Za-z][A-Za-z0-9+.-]*:))[^\\\x00-\x20\x7f]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What a browser shows or plays without running anything of it; everything else is sandboxed.
 _PASSIVE_TYPES = re.compile(
-    r"(application/(.+\+)?json|application/(problem\+json|x-ndjson|octet-stream|pdf|zip|gzip|javascript|manifest\+json|wasm)"
+    r"(application/([a-z0-9.-]+\+)?json|application/(problem\+json|x-ndjson|octet-stream|pdf|zip|gzip|javascript|manifest\+json|wasm)"
     r"|text/(plain|csv|css|javascript|event-stream|calendar|markdown)"
     r"|image/(png|jpeg|gif|webp|avif|bmp|x-icon|vnd\.microsoft\.icon)|(audio|video|font)/[a-z0-9.+-]+|multipart/byteranges)"
 )
@@ -173,7 +173,9 @@ def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
 def protective_headers(headers: Iterable[Header]) -> list[Header]:
     """What is added to an answer of the backend that is served from our origin."""
     types = [value for name, value in headers if name.lower() == "content-type"]
-    passive = len(types) == 1 and _PASSIVE_TYPES.fullmatch(types[0].split(";", 1)[0].strip().lower())
+    # A list of types, or two of them, is read differently by every browser.
+    single = len(types) == 1 and "," not in types[0]
+    passive = single and _PASSIVE_TYPES.fullmatch(types[0].split(";", 1)[0].strip().lower())
     added = [("X-Content-Type-Options", "nosniff")]
     return added if passive else [*added, ("Content-Security-Policy", SANDBOX)]
 

@@ -65,7 +65,8 @@ def request_target(raw: str | None, script_name: str, path_info: str) -> str:
     decodes to the path that was routed, so that no front server can make the two differ.
     """
     if raw is not None:
-        path = _SCHEME_AND_AUTHORITY.sub("", raw, count=1).split("?", 1)[0].split("#", 1)[0]
+        start = _SCHEME_AND_AUTHORITY.match(raw)
+        path = raw[start.end() if start else 0 :].split("?", 1)[0].split("#", 1)[0]
         decoded = unquote_to_bytes(path).decode("latin-1")
         if decoded == path_info:
             return path

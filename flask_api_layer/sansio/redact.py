@@ -25,6 +25,8 @@ _TOKEN_KEYS = frozenset(
         "authorisation",
     ]
 )
+# Deeper than any record; what lies below is left out as well.
+_MAX_DEPTH = 64
 _ABSENT = object()
 
 
@@ -33,18 +35,25 @@ def without_tokens(value: Any, tokens: Collection[str] = ()) -> Any:
 
     :param tokens: tokens that were just received; any string that contains one goes too.
     """
-    clean = _clean(value, [token for token in tokens if token])
+    clean = _clean(value, [token for token in tokens if token], _MAX_DEPTH)
     return None if clean is _ABSENT else clean
 
 
-def _clean(value: Any, tokens: Collection[str]) -> Any:
+def _clean(value: Any, tokens: Collection[str], depth: int) -> Any:
+    if depth == 0:
+        return _ABSENT
     if isinstance(value, str):
         return _ABSENT if holds_token(value, tokens) else value
     if isinstance(value, dict):
-        members = ((key, _clean(member, tokens)) for key, member in value.items() if not _names_token(key))
-        return {key: member for key, member in members if member is not _ABSENT}
+        return {
+            key: clean
+            for key, member in value.items()
+            if not _names_token(key)
+            and not holds_token(key, tokens)
+            and (clean := _clean(member, tokens, depth - 1)) is not _ABSENT
+        }
     if isinstance(value, list):
-        return [item for item in (_clean(item, tokens) for item in value) if item is not _ABSENT]
+        return [clean for item in value if (clean := _clean(item, tokens, depth - 1)) is not _ABSENT]
     return value
 
 

@@ -18,9 +18,13 @@ Failure = Literal["expired", "revoked", "reuse", "network", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """The credential was spent; this session took its place."""
+    """The credential was spent; this session took its place.
+
+    :param is_new: it was handed out just now, and not found in the ledger.
+    """
 
     session: Session
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,9 +76,9 @@ class Shop:
             until_ready(http, f"{self.storefront.url}/healthz")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _shop(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """The processes, started once; only for those who have a browser."""
+    """The processes, started once; only for those who have a browser. Playwright's event loop must not outlive the module."""
     folder = tmp_path_factory.mktemp("shop")
     with ExitStack() as stack:
         backend = stack.enter_context(closing(ShopBackend(folder, {})))
@@ -108,7 +108,7 @@ def shop(_shop: Shop) -> Iterator[Shop]:
     assert_no_token(_shop, _shop.browser_wire.answers)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """The system's Chromium; the browser tests are skipped where there is none."""
     executable = shutil.which("chromium")

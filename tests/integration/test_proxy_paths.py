@@ -155,6 +155,13 @@ def test_a_path_that_is_too_long_is_414(path: str, app: Flask, backend: ShopBack
     assert backend.calls() == {}
 
 
+# Corpus 1: a server without a limit of its own hands over anything, and looking at it must not take long
+@pytest.mark.parametrize("target", ["/api/" + "x" * 100_000, "/api/%2e%2e/x?" + "x" * 100_000])
+def test_a_huge_target_is_refused(target: str, app: Flask, backend: ShopBackend) -> None:
+    assert call(app, target).status in (400, 414)
+    assert backend.calls() == {}
+
+
 # B7.2
 def test_a_long_path_within_the_limits_is_forwarded(app: Flask) -> None:
     path = "echo/" + "a/" * 120 + "b" * 3000

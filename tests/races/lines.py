@@ -91,6 +91,9 @@ class Line:
     def get(self, path: str, cookies: Mapping[str, str] | None = None) -> Answer:
         return self._send("GET", path, cookies, None)
 
+    def head(self, path: str, cookies: Mapping[str, str] | None = None) -> Answer:
+        return self._send("HEAD", path, cookies, None)
+
     def post(self, path: str, cookies: Mapping[str, str] | None = None, *, body: object = None) -> Answer:
         return self._send("POST", path, cookies, body)
 
@@ -103,7 +106,7 @@ class Line:
             response.status,
             response.data,
             int(response.headers.get(WORKER, 0)),
-            _auth_cookies(response.headers.getlist("Set-Cookie")),
+            auth_cookies(response.headers.getlist("Set-Cookie")),
         )
 
 
@@ -131,7 +134,7 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def _auth_cookies(lines: Sequence[str]) -> dict[str, SetCookie]:
+def auth_cookies(lines: Sequence[str]) -> dict[str, SetCookie]:
     found: dict[str, SetCookie] = {}
     for line in lines:
         name, cookie = _parsed(line)

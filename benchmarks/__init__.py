@@ -1,0 +1,1 @@
+"""What the layer costs, measured against real processes on this machine: ``python -m benchmarks.run``."""
