@@ -18,7 +18,8 @@ from .backends import Backend
 from .calls import BackendCalls
 from .config import Config
 from .errors import Audience
-from .identities import Identities
+from .identities import Identities, LocalCheck
+from .jwt import RemoteKeys, Verifier
 from .policies import ViewPolicies
 from .renewals import Renewals
 from .resolver import Terms
@@ -156,8 +157,13 @@ def _authority(
     app: Flask, config: Config, backend: Backend, transport: Transport, ledger: Ledger
 ) -> Authority:
     calls = BackendCalls(backend, transport, sender=app)
-    validations = Validations(ttl=config.validate_ttl, stale_ttl=config.stale_ttl)
-    identities = Identities(calls, validations, allowed_types=config.allowed_token_types)
+    identities = Identities(
+        calls,
+        lambda: Validations(ttl=config.validate_ttl, stale_ttl=config.stale_ttl),
+        allowed_types=config.allowed_token_types,
+        local=_local_check(config),
+        clock=time.time,
+    )
     renewals = Renewals(
         calls,
         ledger,
@@ -169,3 +175,18 @@ def _authority(
     )
     tokens = Tokens(calls, identities, guest_credentials=config.guest_credentials, clock=time.time)
     return Authority(calls, identities, renewals, tokens, ledger)
+
+
+def _local_check(config: Config) -> LocalCheck | None:
+    if config.validate != "local":
+        return None
+    keys = config.jwt_key if config.jwks_url is None else RemoteKeys(config.jwks_url)
+    assert keys is not None
+    verifier = Verifier(
+        keys,
+        algorithms=config.jwt_algorithms,
+        issuer=config.jwt_issuer,
+        audience=config.jwt_audience,
+        leeway=config.jwt_leeway,
+    )
+    return LocalCheck(verifier, config.revalidate_every)

@@ -1,12 +1,15 @@
-"""Who tokens belong to, as the backend says."""
+"""Who tokens belong to, as the backend says, or as the tokens themselves prove."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 from .backends import Request
 from .calls import BackendCalls, decoded
+from .jwt import KeysUnavailable, Verifier
 from .sansio.identity import Answer, Forbidden, Identity, Rejected, Unreachable
 from .sansio.redact import without_tokens
 from .sansio.session import Session, TokenSet, timestamp, unverified_claims
@@ -14,31 +17,85 @@ from .transport import TransportError
 from .validations import Validations
 
 
-class Identities:
-    """Asks the backend who a token belongs to, and remembers what it said.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is known about a session's token.
 
+    :param session: the session with what was learned about its times; the very same one when nothing was.
+    """
+
+    answer: Answer
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCheck:
+    """VALIDATE "local": tokens are verified on the spot, and the backend is asked every so often all the same.
+
+    :param every: REVALIDATE_EVERY, seconds; 0 for never.
+    """
+
+    verifier: Verifier
+    every: float
+
+
+class Identities:
+    """Finds out who a token belongs to, and remembers it.
+
+    :param new_cache: gives an empty cache for answers.
     :param allowed_types: ALLOWED_TOKEN_TYPES, None for all.
+    :param local: how tokens are verified without the backend; None: the backend is asked.
+    :param clock: seconds since the epoch.
     """
 
     def __init__(
-        self, calls: BackendCalls, validations: Validations, *, allowed_types: tuple[str, ...] | None
+        self,
+        calls: BackendCalls,
+        new_cache: Callable[[], Validations],
+        *,
+        allowed_types: tuple[str, ...] | None,
+        local: LocalCheck | None,
+        clock: Callable[[], float],
     ) -> None:
         self._calls = calls
-        self._validations = validations
+        self._validations = new_cache()
+        self._revalidations = new_cache()
         self._allowed_types = allowed_types
+        self._local = local
+        self._clock = clock
 
     @property
     def admits_all_types(self) -> bool:
         return self._allowed_types is None
 
-    def check(self, session: Session) -> Answer:
-        """Who the backend says this token belongs to; asked at most once per VALIDATE_TTL and process."""
-        answer = self._validations.ask(session.access_token, lambda: self._ask_me(session.access_token))
-        return self._admit(answer) if session.kind == "user" else answer
+    def check(self, session: Session) -> Checked:
+        """Who this session's token belongs to; found out at most once per VALIDATE_TTL and process."""
+        if self._local is not None:
+            return self._admitted(self._check_locally(session, self._local))
+        token = session.access_token
+        answer = self._validations.ask(token, lambda: self._ask_me(token))
+        return self._admitted(Checked(answer, _with_expiry(session, answer)))
+
+    def welcome(self, session: Session, tokens: TokenSet) -> Checked:
+        """Who came in with fresh tokens; a record that came along counts as a check."""
+        if self._local is not None or tokens.user is None:
+            return self.check(session)
+        identity = self._learn(session, tokens, tokens.user)
+        return self._admitted(Checked(identity, _with_expiry(session, identity)))
+
+    def follow(self, old: Session, new: Session, tokens: TokenSet) -> None:
+        """After a refresh: it counts as a check when it says who the user is; else what is known keeps its age."""
+        if self._local is not None:
+            return
+        if tokens.user is not None:
+            self._learn(new, tokens, tokens.user)
+        else:
+            self._validations.carry(old.access_token, new.access_token)
 
     def forget(self, session: Session) -> None:
         """The token was refused somewhere: whatever was known about it counts no more."""
         self._validations.forget(session.access_token)
+        self._revalidations.forget(session.access_token)
 
     def known_guest(self, session: Session) -> Identity:
         """Who a guest is, as far as it is known without asking."""
@@ -47,12 +104,10 @@ class Identities:
         identity = known or self._calls.backend.identity_from({"sub": subject})
         return replace(identity, kind="guest")
 
-    def with_expiry(self, session: Session, answer: Answer) -> Session:
-        """The session with the expiry out of the backend's record, when nothing else told it; else the very same session."""
-        if session.expires_at is not None or not isinstance(answer, Identity):
-            return session
-        expires_at = timestamp(answer.data.get("exp"))
-        return session if expires_at is None else replace(session, expires_at=expires_at)
+    def _learn(self, session: Session, tokens: TokenSet, record: Mapping[str, Any]) -> Identity:
+        identity = self._describe(self._calls.backend.identity_from(record), tokens.secrets)
+        self._validations.learn(session.access_token, identity)
+        return identity
 
     def _ask_me(self, token: str) -> Answer:
         try:
@@ -71,6 +126,29 @@ class Identities:
         # A page of HTML or an empty body says nothing about the token.
         return Unreachable()
 
+    def _check_locally(self, session: Session, local: LocalCheck) -> Checked:
+        token = session.access_token
+        answer = self._validations.ask(token, lambda: self._verify(token, local.verifier))
+        due = local.every > 0 and self._clock() - session.checked_at >= local.every
+        if not isinstance(answer, Identity) or not due:
+            return Checked(answer, session)
+        match self._revalidations.ask(token, lambda: self._ask_me(token)):
+            case Identity(degraded=False):
+                return Checked(answer, replace(session, checked_at=self._clock()))
+            case Rejected() | Forbidden() as refusal:
+                return Checked(refusal, session)
+            case _:
+                return Checked(replace(answer, degraded=True), session)
+
+    def _verify(self, token: str, verifier: Verifier) -> Answer:
+        try:
+            claims = verifier.verify(token)
+        except KeysUnavailable:
+            return Unreachable()
+        if claims is None:
+            return Rejected()
+        return self._describe(self._calls.backend.identity_from(claims), (token,))
+
     def _describe(self, identity: Identity, tokens: tuple[str, ...]) -> Identity:
         """The identity without tokens in its record, its token type filled in from the token."""
         claimed = unverified_claims(tokens[0]).get("type") if identity.token_type is None else None
@@ -80,23 +158,19 @@ class Identities:
             data=MappingProxyType(without_tokens(dict(identity.data), tokens)),
         )
 
-    def _admit(self, answer: Answer) -> Answer:
-        """ALLOWED_TOKEN_TYPES, on every request and not only at login."""
-        refused = isinstance(answer, Identity) and not self.is_allowed(answer)
-        return Forbidden("token_type_refused") if refused else answer
+    def _admitted(self, checked: Checked) -> Checked:
+        """ALLOWED_TOKEN_TYPES, on every request and not only at login; guests are ours to admit."""
+        answer = checked.answer
+        if self._allowed_types is None or checked.session.kind == "guest" or not isinstance(answer, Identity):
+            return checked
+        if answer.token_type in self._allowed_types:
+            return checked
+        return replace(checked, answer=Forbidden("token_type_refused"))
 
-    def is_allowed(self, identity: Identity) -> bool:
-        return self._allowed_types is None or identity.token_type in self._allowed_types
 
-    def learn(self, session: Session, tokens: TokenSet) -> Identity:
-        """The identity in the record that came with fresh tokens, which count as validated."""
-        identity = self._describe(self._calls.backend.identity_from(tokens.user or {}), tokens.secrets)
-        self._validations.learn(session.access_token, identity)
-        return identity
-
-    def follow(self, old: Session, new: Session, tokens: TokenSet) -> None:
-        """After a refresh: it counts as a validation when it says who the user is; else what is known keeps its age."""
-        if tokens.user is not None:
-            self.learn(new, tokens)
-        else:
-            self._validations.carry(old.access_token, new.access_token)
+def _with_expiry(session: Session, answer: Answer) -> Session:
+    """The session with the expiry out of the backend's record, when nothing else told it."""
+    if session.expires_at is not None or not isinstance(answer, Identity):
+        return session
+    expires_at = timestamp(answer.data.get("exp"))
+    return session if expires_at is None else replace(session, expires_at=expires_at)

@@ -8,6 +8,14 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    SECP384R1,
+    SECP521R1,
+    EllipticCurvePublicKey,
+)
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
@@ -37,6 +45,8 @@ _KINDS: Final[Mapping[str, tuple[str, str | None]]] = MappingProxyType(
 ALGORITHMS: Final = tuple(_KINDS)
 # RSA as in RFC 7518 section 3.3; whoever has one token can try short secrets at leisure.
 _LEAST_BITS: Final = {"RSA": 2048, "oct": 128}
+_CURVES: Final = (SECP256R1, SECP384R1, SECP521R1)
+_NO_USE: Final = "is of a kind that no supported algorithm uses"
 _SSH: Final = (b"ssh-", b"ecdsa-sha2-")
 
 
@@ -147,7 +157,7 @@ def _imported(jwk: Mapping[str, Any]) -> Key:
     if key is None:
         raise ValueError(f"is too short: {_LEAST_BITS[jwk['kty']]} bits are the least")
     if _kind(key) not in _KINDS.values():
-        raise ValueError("is on a curve that no supported algorithm uses")
+        raise ValueError(_NO_USE)
     return key
 
 
@@ -206,10 +216,21 @@ def _from_pem(raw: bytes) -> Mapping[str, Any]:
         raise ValueError("is a certificate; write its public key (openssl x509 -pubkey -noout)")
     try:
         native = load_pem_public_key(raw)
-        (found,) = (cls for cls in (RSAKey, ECKey, OKPKey) if cls.binding.check_cryptography_key(native))
-        return found(native, native).as_dict()  # type: ignore[arg-type]
-    except (ValueError, KeyError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm):
         raise ValueError("is a PEM that cannot be read; its line breaks must be real ones") from None
+    return _as_jwk(native)
+
+
+def _as_jwk(native: object) -> Mapping[str, Any]:
+    match native:
+        case RSAPublicKey():
+            return RSAKey(native, native).as_dict()
+        case EllipticCurvePublicKey() if isinstance(native.curve, _CURVES):
+            return ECKey(native, native).as_dict()
+        case Ed25519PublicKey():
+            return OKPKey(native, native).as_dict()
+        case _:
+            raise ValueError(_NO_USE)
 
 
 def _from_secret(raw: bytes) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 from . import signals
 from .calls import BackendCalls, decoded
@@ -29,7 +30,9 @@ from .transport import Reply, TransportError
 
 _log = logging.getLogger(__name__)
 
-_POLL_SECONDS = (0.02, 0.05, 0.1)
+_POLL_SECONDS = 0.02
+_SLOW_POLL_SECONDS = 0.1
+_LOOKS_PER_LEASE = 5
 _PATIENCE_SECONDS = 1.0
 
 
@@ -190,10 +193,13 @@ class _Attempt:
         return replace(self._progress, lease="mine", looked=False)
 
     def _wait(self) -> Progress:
-        self._sleep(_POLL_SECONDS[min(self._waits, len(_POLL_SECONDS) - 1)])
+        waited = time.monotonic() - self._started_at
+        self._sleep(_POLL_SECONDS if waited < 1 else _SLOW_POLL_SECONDS)
         self._waits += 1
-        patient = time.monotonic() - self._started_at < self._lease_seconds + _PATIENCE_SECONDS
-        return replace(self._progress, lease="free", looked=False, patient=patient)
+        patient = waited < self._lease_seconds + _PATIENCE_SECONDS
+        # Looking is a read, trying for the lease a write: a dead holder may be found out a little later.
+        lease: Literal["free", "taken"] = "taken" if self._waits % _LOOKS_PER_LEASE else "free"
+        return replace(self._progress, lease=lease, looked=False, patient=patient)
 
     def _call(self) -> Progress:
         if time.monotonic() - self._leased_at > self._lease_seconds:

@@ -263,10 +263,10 @@ class Resolver:
     def _check(self, kind: Kind) -> Answer:
         session = self.wallet.session(kind)
         assert session is not None
-        answer = self._authority.identities.check(session)
-        if (dated := self._authority.identities.with_expiry(session, answer)) is not session:
-            self.wallet.put(dated, replaces=session)
-        return answer
+        checked = self._authority.identities.check(session)
+        if checked.session is not session:
+            self.wallet.put(checked.session, replaces=session)
+        return checked.answer
 
     def _refresh(self, kind: Kind) -> Session | Rejected | Unreachable:
         session = self.wallet.session(kind)

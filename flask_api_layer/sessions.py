@@ -93,6 +93,7 @@ def pack(session: Session) -> bytes:
         session.refresh_expires_at,
         session.started_at,
         session.obtained_at,
+        session.checked_at,
         session.renewed,
     ]
     return json.dumps(fields, separators=(",", ":")).encode()

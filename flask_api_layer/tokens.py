@@ -58,23 +58,29 @@ class Tokens:
         """A new guest; None when the backend gives none, and then it is left alone for 30 s."""
         if self._clock() < self._guests_rest_until:
             return None
+        tokens = self._ask_for_guest()
+        if tokens is not None:
+            session = self._start("guest", tokens)
+            # A fresh token counts as checked; without a record its own claims say which guest it is.
+            record = tokens.user or {
+                "sub": unverified_claims(tokens.access_token).get("sub"),
+                "type": "guest",
+            }
+            checked = self._identities.welcome(session, replace(tokens, user=record))
+            if isinstance(checked.answer, Identity):
+                return Grant(checked.session, checked.answer)
+        self._guests_rest_until = self._clock() + _GUESTS_REST_SECONDS
+        _log.warning(
+            "the guest endpoint gave no usable token; it is left alone for %d s", _GUESTS_REST_SECONDS
+        )
+        return None
+
+    def _ask_for_guest(self) -> TokenSet | None:
         try:
             reply = self._calls.call("guest", Request(json=dict(self._guest_credentials or {})))
         except TransportError:
-            reply = None
-        tokens = (
-            self._calls.backend.parse_token(decoded(reply)) if reply and 200 <= reply.status < 300 else None
-        )
-        if tokens is None:
-            self._guests_rest_until = self._clock() + _GUESTS_REST_SECONDS
-            _log.warning(
-                "the guest endpoint gave no token; it is not asked again for %d s", _GUESTS_REST_SECONDS
-            )
             return None
-        session = self._start("guest", tokens)
-        # A fresh token counts as validated; without a record its own claims say which guest it is.
-        record = tokens.user or {"sub": unverified_claims(tokens.access_token).get("sub"), "type": "guest"}
-        return Grant(session, self._identities.learn(session, replace(tokens, user=record)))
+        return self._calls.backend.parse_token(decoded(reply)) if 200 <= reply.status < 300 else None
 
     def login(
         self,
@@ -102,19 +108,17 @@ class Tokens:
 
     def _grant(self, tokens: TokenSet) -> Grant:
         session = self._start("user", tokens)
-        answer = (
-            self._identities.learn(session, tokens)
-            if tokens.user is not None
-            else self._identities.check(session)
-        )
-        match answer:
-            case Identity() as identity if self._identities.is_allowed(identity):
-                return Grant(self._identities.with_expiry(session, identity), identity)
-            case Identity() | Forbidden("token_type_refused"):
+        checked = self._identities.welcome(session, tokens)
+        match checked.answer:
+            case Identity() as identity:
+                return Grant(checked.session, identity)
+            case Forbidden("token_type_refused"):
                 self._calls.logout(session)
                 raise denial("token_type_refused")
             case Rejected():
-                _log.error("the backend rejects the token that its login just handed out")
+                _log.error(
+                    "the token of a login that went well is refused; with VALIDATE 'local', check the JWT keys"
+                )
                 raise BadGateway()
             case _ if not self._identities.admits_all_types:
                 # Whether this type of token may come in cannot be known now.

@@ -62,7 +62,7 @@ def make_verifier(
     algorithms: tuple[str, ...] = ("RS256",),
     issuer: str | None = "https://id.example.com",
     audience: tuple[str, ...] | None = ("shop", "api"),
-    leeway: float = 30,
+    leeway: float = 30.0,
 ) -> Verifier:
     return Verifier(
         keys or StaticKeys(RSA.as_pem()),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from joserfc.jwk import Key, OctKey
+from joserfc.jwk import Key, OctKey, RSAKey
 
 from flask_api_layer.jwt import MAX_TOKEN, RemoteKeys, StaticKeys
 
@@ -228,11 +228,14 @@ def test_hmac_does_not_go_with_a_key_set_from_the_web() -> None:
         make_verifier(RemoteKeys("https://id.example.com/jwks"), algorithms=("RS256", "HS256"))
 
 
-class AnyKey:
-    """A key source of somebody's own that answers everything."""
+class OwnKeys:
+    """A key source of somebody's own that gives one key, whatever the token says."""
+
+    def __init__(self, key: Key) -> None:
+        self._key = key
 
     def key_for(self, header: Mapping[str, Any]) -> Key | None:
-        return RSA if header["alg"] == "RS256" else CURVES["P-256"]
+        return self._key
 
     def fits(self, algorithm: str) -> bool:
         return True
@@ -240,10 +243,13 @@ class AnyKey:
 
 def test_own_key_source() -> None:
     with pytest.raises(ValueError, match="HS algorithms do not go with others"):
-        make_verifier(AnyKey(), algorithms=("HS256", "RS256"))
-    verifier = make_verifier(AnyKey(), algorithms=("RS256", "ES384"))
-    assert verifier.verify(GOOD) == CLAIMS
-    assert verifier.verify(sign(CLAIMS, key=CURVES["P-384"], sign_as="ES384")) is None
+        make_verifier(OwnKeys(RSA), algorithms=("HS256", "RS256"))
+    assert make_verifier(OwnKeys(RSA)).verify(GOOD) == CLAIMS
+
+
+@pytest.mark.parametrize("key", [SHARED, ED25519, RSAKey.import_key(public(RSA, alg="PS256")), ATTACKER])
+def test_key_that_does_not_go_with_the_token(key: Key) -> None:
+    assert make_verifier(OwnKeys(key)).verify(GOOD) is None
 
 
 @pytest.mark.parametrize("leeway", [-1, math.nan, math.inf])

@@ -64,6 +64,7 @@ class Session:
 
     :param id: stays the same over refreshes; tombstones name it.
     :param obtained_at: when these tokens were handed out.
+    :param checked_at: when the backend last vouched for the session.
     :param renewed: these tokens come from a refresh.
     """
 
@@ -75,6 +76,7 @@ class Session:
     refresh_expires_at: float | None = None
     started_at: float = 0.0
     obtained_at: float = 0.0
+    checked_at: float = 0.0
     renewed: bool = False
 
     @property
@@ -113,6 +115,7 @@ class Session:
             expires_at=tokens.expires_at(now),
             refresh_expires_at=self.refresh_expires_at if kept else tokens.refresh_expires_at(now),
             obtained_at=now,
+            checked_at=now,
             renewed=True,
         )
 
@@ -130,6 +133,7 @@ def start_session(
         refresh_expires_at=tokens.refresh_expires_at(now),
         started_at=now,
         obtained_at=now,
+        checked_at=now,
     )
 
 

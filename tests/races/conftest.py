@@ -110,7 +110,7 @@ def start_fleet() -> Iterator[StartFleet]:
     fleets: list[Fleet] = []
 
     def start(backend_url: str, store_url: str, **settings: object) -> Fleet:
-        fleets.append(Fleet(backend_url, store_url, **settings))  # type: ignore[arg-type]
+        fleets.append(Fleet(backend_url, store_url, preload=True, **settings))  # type: ignore[arg-type]
         return fleets[-1]
 
     yield start

@@ -18,10 +18,13 @@ SECRET_KEY = "a key for tests, long enough"  # the one of `make_app`
 class Fleet:
     """:func:`.apps.create_app` in worker processes that share a port, a store and nothing else.
 
+    :param preload: fork the workers from a process that has made the app already.
     :param settings: API_LAYER_ keys in lower case.
     """
 
-    def __init__(self, backend_url: str, store_url: str, *, workers: int = 4, **settings: object) -> None:
+    def __init__(
+        self, backend_url: str, store_url: str, *, workers: int = 4, preload: bool = False, **settings: object
+    ) -> None:
         chosen = {
             "backend_url": backend_url,
             "store_url": store_url,
@@ -32,7 +35,11 @@ class Fleet:
         environ = {f"FLASK_API_LAYER_{key.upper()}": json.dumps(value) for key, value in chosen.items()}
         self._server = Server(
             "tests.races.apps:create_app()",
-            environ={**environ, "FLASK_SECRET_KEY": SECRET_KEY, "GUNICORN_CMD_ARGS": "--keep-alive 60"},
+            environ={
+                **environ,
+                "FLASK_SECRET_KEY": SECRET_KEY,
+                "GUNICORN_CMD_ARGS": "--keep-alive 60" + " --preload" * preload,
+            },
             workers=workers,
         )
         self.url = self._server.url

@@ -53,7 +53,7 @@ class Switch:
 @contextmanager
 def serve(switch: Switch) -> Iterator[str]:
     """The URL of the backend while the block runs."""
-    server = make_server("127.0.0.1", 0, switch, threaded=True, request_handler=_Silent)  # type: ignore[arg-type]
+    server = make_server("127.0.0.1", 0, switch, threaded=True, request_handler=_Silent)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:

@@ -39,13 +39,13 @@ def _answers_until_one_is_good(line: Line, path: str, cookies: dict[str, str]) -
 def test_killing_the_worker_that_refreshes_costs_nobody_the_session(
     start_fleet: StartFleet, backends: Backends, arrive: Arrive, store_url: str
 ) -> None:
-    fleet = start_fleet(backends.living.base_url, store_url, connect_timeout=0.2, read_timeout=1)
+    fleet = start_fleet(backends.living.base_url, store_url, workers=3, connect_timeout=0.2, read_timeout=1)
     visitor = arrive()
     backends.living.fault("auth/refresh", mode="hang", times=1)
     holder, *others = fleet.workers
     with ExitStack() as stack:
         doomed, *lines = [stack.enter_context(fleet.line(worker)) for worker in (holder, *others)]
-        pool = stack.enter_context(ThreadPoolExecutor(4))
+        pool = stack.enter_context(ThreadPoolExecutor(3))
         cut = pool.submit(doomed.get, "/account", visitor.cookies)
         until(lambda: backends.living.calls(REFRESH) == 1)
         os.kill(holder, signal.SIGKILL)
@@ -53,15 +53,15 @@ def test_killing_the_worker_that_refreshes_costs_nobody_the_session(
             cut.result()
         tries = [
             pool.submit(_answers_until_one_is_good, line, path, visitor.cookies)
-            for line, path in zip(lines, ("/account", "/api/whoami", "/cart"), strict=True)
+            for line, path in zip(lines, ("/account", "/api/whoami"), strict=True)
         ]
         for answers in (future.result() for future in tries):
             *waited, good = answers
             assert {(answer.status, tuple(answer.cookies)) for answer in waited} <= {(503, ())}
             assert (good.mark, tuple(good.cookies), good.cookies[USER].is_kept) == (visitor.id, (USER,), True)
     until(lambda: holder not in fleet.workers)
-    with fleet.lines(4) as lines:
-        assert [line.get("/account", visitor.cookies).mark for line in lines] == [visitor.id] * 4
+    with fleet.lines(3) as lines:
+        assert [line.get("/account", visitor.cookies).mark for line in lines] == [visitor.id] * 3
     assert backends.living.calls(REFRESH) == 2
     assert backends.living.reuse_events() == 0
     assert backends.living_families(visitor.id) == 1
@@ -118,7 +118,7 @@ def test_a_frozen_worker_that_wakes_up_changes_nothing_that_was_decided_meanwhil
     with RawServer(backend(hesitant.answer)) as server, ExitStack() as stack:
         stack.callback(hesitant.may_answer.set)
         url = f"{server.url}/v1"
-        fleet = start_fleet(url, store_url, workers=2, connect_timeout=0.2, read_timeout=0.6)
+        fleet = start_fleet(url, store_url, workers=2, connect_timeout=0.2, read_timeout=0.5)
         visitors = [register(make_app(url)) for _ in range(3)]
         granted, refused, reused = (visitor.id for visitor in visitors)
         hesitant.late[granted] = grant(granted, f"{granted}.late", refresh_token="late", expires_in=3600)

@@ -151,7 +151,7 @@ def _assert_login_and_logout_work(lines: list[Line], known: Visitor, leaving: Vi
 
 
 # B6.4, B6.7
-@pytest.mark.parametrize("site", ["redis stopped", "sqlite locked"], indirect=True)
+@pytest.mark.parametrize("site", ["sqlite locked"], indirect=True)
 def test_a_logout_without_a_store_is_remembered_when_the_store_is_back(
     site: Site, backends: Backends, arrive: Arrive
 ) -> None:

@@ -116,7 +116,13 @@ class Reckless:
             case "POST auth/register":
                 user = call.body["email"].partition("@")[0]
                 peer.send(
-                    grant(user, f"{user}.access", refresh_token=f"{user}.again", expires_in=3600, status="201 Created")
+                    grant(
+                        user,
+                        f"{user}.access",
+                        refresh_token=f"{user}.again",
+                        expires_in=3600,
+                        status="201 Created",
+                    )
                 )
             case "GET auth/me":
                 self._reply()(peer, response(record(user)))
@@ -132,9 +138,7 @@ class Reckless:
         return reply
 
 
-def _run(
-    line: Line, errands: list[tuple[str | None, Visitor]]
-) -> list[tuple[Visitor, Answer | None]]:
+def _run(line: Line, errands: list[tuple[str | None, Visitor]]) -> list[tuple[Visitor, Answer | None]]:
     return [(visitor, _ask(line, visitor, path)) for path, visitor in errands]
 
 
@@ -156,7 +160,13 @@ def test_two_hundred_users_never_see_each_other(
         visitors = [register(site) for _ in range(USERS)]
         store_url = f"sqlite:///{tmp_path / 'store.sqlite3'}"
         fleet = start_fleet(
-            url, store_url, workers=2, pool_size=1, connect_timeout=1, read_timeout=READ_TIMEOUT, validate_ttl=0
+            url,
+            store_url,
+            workers=2,
+            pool_size=1,
+            connect_timeout=1,
+            read_timeout=READ_TIMEOUT,
+            validate_ttl=0,
         )
         lines = stack.enter_context(fleet.lines(CLIENTS))
         errands = list(itertools.product((*PATHS, *[None] * HEADS), visitors))

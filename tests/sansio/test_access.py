@@ -127,6 +127,20 @@ def test_guest_views_ask_for_a_login_after_the_end_without_fallback(who: str) ->
     assert verdict(GUEST, who, fallback=False) == "session_expired"
 
 
+@pytest.mark.parametrize("who", ["user", "guest", "nobody", "no guest to be had", "too many guests"])
+def test_fallback_is_nothing_to_those_who_had_no_session(who: str) -> None:
+    assert verdict(GUEST, who, fallback=False) == "allow"
+
+
+@pytest.mark.parametrize("mint", ["failed", "limited"])
+def test_guest_views_are_shown_after_the_end_though_no_guest_is_to_be_had(
+    mint: Literal["failed", "limited"],
+) -> None:
+    # B5.2
+    who = Resolution(clear_user=True, ended="expired", mint=mint)
+    assert GUEST.check(who, guests_enabled=True, fallback=True) == ALLOW
+
+
 @pytest.mark.parametrize(
     ("who", "expected"),
     [
@@ -270,6 +284,7 @@ def test_only_a_login_is_ever_a_redirect(client: Client) -> None:
         ("text/plain", False),
         ("text/htmlx", False),
         ("text/html;q=nonsense, application/json", False),
+        ("application/xhtml+xml, application/json;q=0.5", True),
     ],
 )
 def test_html_is_preferred_only_when_rated_above_json(accept: str | None, prefers: bool) -> None:

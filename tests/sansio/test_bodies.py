@@ -65,6 +65,7 @@ def test_json_objects_are_read(raw: bytes, value: dict[str, Any]) -> None:
         b'{"a":' + b"1" * 5000 + b"}",
         b'{"a":"\\ud800"}',
         b'{"a":"\\udc00x"}',
+        b'{"a":"\\udfff"}',
         b'{"a":["\\ud800"]}',
         b'{"\\ud800":1}',
         b'{"a":{"\\ud800":1}}',

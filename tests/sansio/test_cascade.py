@@ -461,6 +461,11 @@ def test_visitor_becomes_a_guest_where_one_is_wanted() -> None:
     assert found == (Resolution(FRESH_GUEST, bearer="guest"), [MINT_GUEST])
 
 
+def test_minted_guest_is_a_guest_whatever_its_record_says() -> None:
+    found, _ = resolve(Facts(guests=Guests.MINT), {MINT_GUEST: replace(USER, roles=("admin",))})
+    assert (found.identity.kind, found.bearer) == ("guest", "guest")
+
+
 @pytest.mark.parametrize("guests", [Guests.KNOWN, Guests.IGNORE])
 def test_visitor_stays_anonymous_elsewhere(guests: Guests) -> None:
     # B4 row 10

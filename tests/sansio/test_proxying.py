@@ -187,6 +187,11 @@ def test_neighbours_of_token_endpoints_may_cross(target: str) -> None:
     assert EVERYTHING.find(path(target)) is not None
 
 
+def test_token_endpoints_are_those_of_the_contract() -> None:
+    # B7.1
+    assert set(TOKEN_ENDPOINTS) == {"login", "register", "refresh", "guest", "logout"}
+
+
 def test_nothing_crosses_by_default() -> None:
     routes = ProxyRoutes([])
     for target in ("/api/x", "/api/auth/x", "/api", "/api/"):

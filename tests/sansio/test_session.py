@@ -4,6 +4,7 @@ import base64
 import json
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -71,6 +72,12 @@ def test_renewed_token_shorter_than_the_leeway_is_not_due_at_once() -> None:
     assert short.freshness(NOW + 20, LEEWAY) is Freshness.EXPIRED
 
 
+def test_renewed_token_as_long_as_the_leeway_is_not_due_at_once() -> None:
+    short = session(renewed=True, obtained_at=NOW, expires_at=NOW + LEEWAY)
+    assert short.freshness(NOW, LEEWAY) is Freshness.LIVE
+    assert short.freshness(NOW + 16, LEEWAY) is Freshness.DUE
+
+
 def test_first_token_shorter_than_the_leeway_is_due() -> None:
     assert session(obtained_at=NOW, expires_at=NOW + 20).freshness(NOW, LEEWAY) is Freshness.DUE
 
@@ -128,6 +135,10 @@ def test_absurd_lives_are_clamped_to_year_9999(seconds: float) -> None:
     assert TokenSet(jwt({"exp": seconds})).expires_at(NOW) == LAST_SECOND
 
 
+def test_last_second_is_the_last_of_year_9999() -> None:
+    assert datetime.fromtimestamp(LAST_SECOND, UTC) == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
 def test_secrets_are_every_token() -> None:
     assert set(TokenSet("a", "r").secrets) == {"a", "r"}
     assert TokenSet("a").secrets == ("a",)
@@ -155,6 +166,7 @@ def test_session_starts_with_the_tokens_that_were_handed_out() -> None:
         refresh_expires_at=NOW + 600,
         started_at=NOW,
         obtained_at=NOW,
+        checked_at=NOW,
         renewed=False,
     )
 
@@ -172,6 +184,7 @@ def test_renewed_session_is_the_same_session() -> None:
         refresh_expires_at=NOW + 950,
         started_at=NOW,
         obtained_at=NOW + 50,
+        checked_at=NOW + 50,
         renewed=True,
     )
 
