@@ -340,7 +340,6 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"GUEST_MODE": "eager"}, "write FLASK_API_LAYER_GUEST_ENABLED=true"),
     ({"GUEST_ENABLED": True, "ENDPOINTS": {"guest": None}}, "API_LAYER_ENDPOINTS={'guest': None}"),
     ({"READ_TIMEOUT": 31}, "API_LAYER_READ_TIMEOUT=31 and API_LAYER_TOTAL_TIMEOUT=30"),
-    ({"PROTECTED_ROUTES": ["/a", "/b"], "AUTH_ROUTES": ["/b/"]}, "API_LAYER_AUTH_ROUTES=('/b',)"),
 ]
 
 

@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc.jwk import RSAKey
 
-from flask_api_layer.jwks import FAILURE_REST_SECONDS, KEPT_SECONDS, MAX_SET, UNKNOWN_KID_REST_SECONDS
 from flask_api_layer.jwt import KeysUnavailable, RemoteKeys, Verifier
+from flask_api_layer.jwt.jwks import FAILURE_REST_SECONDS, KEPT_SECONDS, MAX_SET, UNKNOWN_KID_REST_SECONDS
 
 from .raw_server import Peer, RawServer
 from .signing import (

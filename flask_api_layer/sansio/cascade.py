@@ -178,8 +178,8 @@ def _judge(facts: Facts, token: Freshness, *, check: Ask, refresh: Ask) -> Ask |
 
 
 def _may_refresh(facts: Facts) -> bool:
-    # Four questions are the most: with three asked, a rejected guest is replaced by a new one.
-    return facts.refreshable and len(facts.answers) < 3
+    # Four questions are the most: with three asked and a new guest allowed, that is what a rejected guest gets.
+    return facts.refreshable and len(facts.answers) < (3 if facts.guests is Guests.MINT else 4)
 
 
 def _without_refresh(token: Freshness, checked: Answer | None, check: Ask) -> Ask | Answer:

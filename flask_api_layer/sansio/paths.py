@@ -67,7 +67,7 @@ def request_target(raw: str | None, script_name: str, path_info: str) -> str:
     if raw is not None:
         start = _SCHEME_AND_AUTHORITY.match(raw)
         path = raw[start.end() if start else 0 :].split("?", 1)[0].split("#", 1)[0]
-        decoded = unquote_to_bytes(path).decode("latin-1")
+        decoded = unquote_to_bytes(path.encode("latin-1", "replace")).decode("latin-1")
         if decoded == path_info:
             return path
         if script_name and decoded == script_name + path_info:
@@ -93,7 +93,10 @@ def clean_path(target: str, *, prefix: str) -> CleanPath:
     if len(target) > MAX_PATH_BYTES:
         raise BadPath("uri_too_long", f"longer than {MAX_PATH_BYTES} bytes")
     encoded = target.lstrip("/").split("/")
-    below = encoded[len(split_path(prefix)) :]
+    root = split_path(prefix)
+    below = encoded[len(root) :]
+    if tuple(unquote(segment) for segment in encoded[: len(root)]) != root:
+        raise BadPath("bad_path", "an encoded slash in the prefix")
     trailing_slash = len(below) > 1 and below[-1] == ""
     if trailing_slash or below == [""]:
         below = below[:-1]
@@ -108,8 +111,8 @@ def _clean_segment(encoded: str) -> str:
     if _BAD_PERCENT.search(encoded):
         raise BadPath("bad_path", "broken percent-encoding")
     try:
-        segment = unquote_to_bytes(encoded).decode("utf-8")
-    except UnicodeDecodeError as error:
+        segment = unquote_to_bytes(encoded.encode("latin-1")).decode("utf-8")
+    except UnicodeError as error:
         raise BadPath("bad_path", "not UTF-8") from error
     for reading in _readings(segment):
         _refuse_ambiguity(reading)

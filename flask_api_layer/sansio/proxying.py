@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from urllib.parse import unquote
 
 from .paths import BadPath, CleanPath, clean_path, split_path
 from .routes import ANY, ONE, RouteTable
@@ -73,8 +74,8 @@ def _specificity(pattern: str) -> tuple[int, ...]:
 
 
 def _folded(path: str) -> str:
-    """A path as lenient backends compare it: without ``;params`` and slashes at the end, case folded."""
-    return "/".join(segment.split(";", 1)[0] for segment in split_path(path)).casefold()
+    """A path as lenient backends compare it: decoded once more, without ``;params``, blanks and slashes at the end, case folded."""
+    return "/".join(unquote(segment).split(";", 1)[0].strip() for segment in split_path(path)).casefold()
 
 
 @dataclass(frozen=True, slots=True)

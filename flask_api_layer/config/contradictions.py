@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..jwt.keys import is_symmetric
 from .checks import shown
-from .keys import is_symmetric
 from .settings import JWKS_EXAMPLE, PREFIX, SETTINGS, Setting
 
 

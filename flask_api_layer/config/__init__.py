@@ -9,10 +9,10 @@ from typing import Any, Final, Literal, Self
 
 from limits import RateLimitItem
 
+from ..errors import ConfigError
+from ..jwt.keys import StaticKeys
 from .checks import SettingError, closest
 from .contradictions import contradictions
-from .errors import ConfigError
-from .keys import StaticKeys
 from .settings import PREFIX, SETTINGS
 
 __all__ = ["MIN_SECRET_BYTES", "SETTINGS", "Config"]

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from joserfc.jwk import Key
 
+from ..transport import Transport, TransportError
 from .keys import ALGORITHMS, KeysUnavailable, choose, has_kid, is_symmetric, read_keys
-from .transport import Transport, TransportError
 
 _log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from ..sansio.paths import local_target
+from ..sansio.proxying import PROXY_METHODS
 from .checks import NO_SUGGESTION, SettingError, choice, closest, optional, pairs, refuse, sequence
-from .sansio.paths import local_target
-from .sansio.proxying import PROXY_METHODS
 
 ENDPOINTS: Final = ("login", "register", "logout", "me", "refresh", "guest")
 REQUIRED_ENDPOINTS: Final = ("login", "me")

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ..jwt.keys import ALGORITHMS
+from ..sansio.headers import NEVER_BACK, NEVER_BACK_PREFIXES
 from . import checks, urls
 from .checks import NO_SUGGESTION, SettingError
-from .keys import ALGORITHMS
-from .sansio.headers import NEVER_BACK, NEVER_BACK_PREFIXES
 
 PREFIX: Final = "API_LAYER_"
 PRESETS: Final = ("standard",)

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key, lo
 from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
 
-from .sansio.bodies import json_object
+from ..sansio.bodies import json_object
 
 _OCT, _RSA, _ED25519 = ("oct", None), ("RSA", None), ("OKP", "Ed25519")
 # What an algorithm signs with: key type and curve (RFC 7518 section 3.1, RFC 8037, RFC 9864).

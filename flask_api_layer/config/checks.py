@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from limits import RateLimitItem, parse_many
 
-from .keys import StaticKeys
+from ..jwt.keys import StaticKeys
 
 K = TypeVar("K")
 T = TypeVar("T")

@@ -11,9 +11,9 @@ from joserfc.jwa import JWS_ALGORITHMS
 from joserfc.jwk import Key
 from joserfc.util import urlsafe_b64decode
 
+from ..sansio.bodies import json_object
 from .jwks import RemoteKeys
 from .keys import ALGORITHMS, KeySource, KeysUnavailable, StaticKeys, is_symmetric
-from .sansio.bodies import json_object
 
 __all__ = ["MAX_TOKEN", "KeySource", "KeysUnavailable", "RemoteKeys", "StaticKeys", "Verifier"]
 
