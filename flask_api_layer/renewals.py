@@ -14,6 +14,7 @@ from .calls import BackendCalls, decoded
 from .errors import StoreDown
 from .identities import Identities
 from .sansio.refresh import (
+    Ended,
     Move,
     Outcome,
     Progress,
@@ -82,6 +83,8 @@ class Renewals:
     def known(self, session: Session) -> Outcome:
         """What is known already of the session's credential; nothing is spent."""
         try:
+            if self._ledger.is_buried(session):
+                return Ended("logged_out")
             return self._ledger.find(session) or Undecided()
         except StoreDown:
             return Undecided()
@@ -181,8 +184,9 @@ class _Attempt:
                 self._ledger.release(self._session, self._mark)
 
     def _look(self) -> Progress:
-        entry = self._ledger.find(self._session)
-        buried = entry is None and self._ledger.is_buried(self._session)
+        # The tombstone counts even where there is a successor: that one was logged out with its session.
+        buried = self._ledger.is_buried(self._session)
+        entry = None if buried else self._ledger.find(self._session)
         return replace(self._progress, looked=True, entry=entry, logged_out=buried)
 
     def _lease(self) -> Progress:

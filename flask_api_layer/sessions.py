@@ -25,6 +25,7 @@ _NONCE_BYTES = 12
 _MAX_SEALED = 16_384
 # A successor that was refreshed itself is found through its own entry; longer chains do not fit into one grace.
 _MAX_CHAIN = 16
+_MOST_UNWRITTEN = 1_000
 # A day: a copy of a logged-out cookie is not refreshed by us, even if the backend never heard of the logout.
 TOMBSTONE_SECONDS = 86_400.0
 
@@ -118,6 +119,7 @@ class Ledger:
         self._store = store
         self._sealer = sealer
         self._grace = grace
+        self._unwritten: dict[str, None] = {}
 
     def find(self, session: Session) -> LedgerEntry | None:
         """The newest entry for this credential; a successor that was refreshed itself leads on to its own."""
@@ -153,11 +155,26 @@ class Ledger:
             self._store.delete_if_equal(self._key("lease", session), mark.encode())
 
     def bury(self, session: Session) -> None:
-        """Write the tombstone of a session that was ended by a login or a logout."""
-        self._store.put(self._tombstone(session), b"1", TOMBSTONE_SECONDS)
+        """Write the tombstone of a session that was ended by a login or a logout.
+
+        While the store is down it is kept here, and written as soon as this process reaches the store again.
+        """
+        self._unwritten[self._tombstone(session)] = None
+        while len(self._unwritten) > _MOST_UNWRITTEN:
+            self._unwritten.pop(next(iter(self._unwritten)), None)
+        self._write_tombstones()
 
     def is_buried(self, session: Session) -> bool:
-        return self._store.get(self._tombstone(session)) is not None
+        key = self._tombstone(session)
+        if key in self._unwritten:
+            return True
+        self._write_tombstones()
+        return self._store.get(key) is not None
+
+    def _write_tombstones(self) -> None:
+        for key in list(self._unwritten):
+            self._store.put(key, b"1", TOMBSTONE_SECONDS)
+            self._unwritten.pop(key, None)
 
     def idempotency_key(self, session: Session) -> str:
         """The same for every attempt to spend this credential, so that a backend can tell a repetition from a theft."""

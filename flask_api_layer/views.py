@@ -174,7 +174,9 @@ def _fields(*, scalars_only: bool) -> dict[str, Any]:
 
     :raises Denial: ``bad_request`` for a malformed body, ``payload_too_large``; the backend is not asked.
     """
-    if (request.content_length or 0) > _MAX_BODY:
+    # Without a Content-Length as well; the app's own limit may be lower.
+    request.max_content_length = min(_MAX_BODY, request.max_content_length or _MAX_BODY)
+    if (request.content_length or 0) > request.max_content_length:
         raise denial("payload_too_large")
     try:
         if request.mimetype in _FORMS:

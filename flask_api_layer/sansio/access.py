@@ -70,7 +70,7 @@ class Policy:
     def _check_guest(self, who: Resolution, *, guests_enabled: bool, fallback: bool) -> Allow | Deny:
         if not who.identity.is_anonymous:
             return ALLOW
-        sent_away = who.ended == "reuse" or (who.ended is not None and not fallback)
+        sent_away = who.ended in ("reuse", "logged_out") or (who.ended is not None and not fallback)
         if who.forbidden or who.identity.degraded or sent_away or not guests_enabled:
             return _why_not(who)
         # No guest could be minted (a limit, a HEAD, a prefetch): the page is still shown, to nobody in particular.

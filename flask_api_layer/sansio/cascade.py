@@ -117,7 +117,12 @@ def next_step(facts: Facts) -> Ask | Resolution:
 
 
 def _after_the_end(facts: Facts, reason: Reason) -> Ask | Resolution:
-    """The user's session is over: on as a guest where that is allowed. After a reuse, which may be theft, never."""
+    """The user's session is over: on as a guest where that is allowed.
+
+    Never after a reuse, which may be theft, and not when somebody logged out while this request was on its way.
+    """
+    if reason == "logged_out":
+        return Resolution(clear_user=True, ended=reason)
     if reason == "reuse":
         clear_guest = facts.guest is not Freshness.ABSENT
         return Resolution(clear_user=True, clear_guest=clear_guest, ended=reason)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 Kind = Literal["user", "guest", "anonymous"]
-Reason = Literal["expired", "revoked", "reuse"]
+Reason = Literal["expired", "revoked", "reuse", "logged_out"]
 
 NO_DATA: Mapping[str, Any] = MappingProxyType({})
 

@@ -72,7 +72,7 @@ class Progress:
 def next_move(progress: Progress) -> Move | Outcome:
     """The next move, or the outcome. With the lease taken, the ledger is searched *again* before the credential is spent."""
     if progress.logged_out:
-        return Ended("revoked")
+        return Ended("logged_out")
     if progress.entry is not None:
         return progress.entry
     if progress.answer is not None:

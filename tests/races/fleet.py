@@ -38,7 +38,7 @@ class Fleet:
             environ={
                 **environ,
                 "FLASK_SECRET_KEY": SECRET_KEY,
-                "GUNICORN_CMD_ARGS": "--keep-alive 60" + " --preload" * preload,
+                "GUNICORN_CMD_ARGS": "--keep-alive 60 --preload" if preload else "--keep-alive 60",
             },
             workers=workers,
         )

@@ -110,7 +110,7 @@ def test_after_the_grace_a_reused_credential_ends_the_session(
         for visitor, path in zip(visitors, paths, strict=True):
             assert [line.get(path, visitor.cookies).status for line in lines] == [200, 200]
         assert backends.living.calls(REFRESH) == 3
-        time.sleep(1.2)
+        time.sleep(1.1)
         for visitor, path in zip(visitors, paths, strict=True):
             answer = lines[0].get(path, {**visitor.cookies, GUEST: guest_cookie})
             assert (answer.status, set(answer.cookies)) == (401, {USER, GUEST})
