@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from flask import Flask, current_app
 from flask.sansio.blueprints import Blueprint
@@ -26,17 +26,17 @@ from .resolver import Terms
 from .sansio.access import Policy
 from .sansio.addresses import rate_key
 from .sansio.cookies import CookieStyle
-from .sansio.paths import is_under, local_target, target_path
+from .sansio.paths import is_under, local_target, same_page, target_path
 from .sansio.proxying import TOKEN_ENDPOINTS, ProxyRoutes
 from .sansio.routes import PathSet
-from .sessions import Ledger, Sealer
+from .sessions import CookieSeal, Ledger, Sealer
 from .tokens import Tokens
 from .transport import Transport
 from .types import Store
 from .validations import Validations
 
 EXTENSION = "api_layer"
-_MOUNT = "api_layer.mount"
+MOUNT = "api_layer.mount"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,10 @@ class AppState:
             secure=config.cookie_secure,
             samesite=config.cookie_samesite,
         )
-        self.sealer = Sealer(config.secret_keys)
+        sealer = Sealer(config.secret_keys)
+        self.cookie_seal = CookieSeal(sealer)
         self.authority = _authority(
-            app, config, backend, transport, Ledger(store, self.sealer, grace=config.refresh_grace)
+            app, config, backend, transport, Ledger(store, sealer, grace=config.refresh_grace)
         )
         self.policies = ViewPolicies(app, config, protected)
         sealed = (backend.endpoints[name] for name in TOKEN_ENDPOINTS)
@@ -106,7 +107,7 @@ class AppState:
     @property
     def mount(self) -> Mount | None:
         """Where the blueprint is registered; None when it is not, and then there are no rules for a prefix."""
-        mount: Mount | None = self.app.extensions.get(_MOUNT)
+        mount: Mount | None = self.app.extensions.get(MOUNT)
         return mount
 
     def is_api_path(self, path: str) -> bool:
@@ -116,13 +117,13 @@ class AppState:
     def safe_next(self, value: object, *, root: str) -> str | None:
         """``value`` when a login may lead there, else None.
 
-        :param root: the path under which the app is mounted, "" for none.
+        :param root: the quoted path under which the app is mounted, "" for none.
         """
         target = local_target(value)
         if target is None:
             return None
-        path = target_path(target).removeprefix(root).rstrip("/") or "/"
-        if path == urlsplit(self.config.login_url).path.rstrip("/") or self.is_api_path(path):
+        path = target_path(target).removeprefix(unquote(root)) or "/"
+        if same_page(self.config.login_url, path) or self.is_api_path(path):
             return None
         return None if path in self._next_deny else target
 
@@ -137,7 +138,7 @@ class AppState:
 
 
 def remember_mount(app: Flask, mount: Mount) -> None:
-    app.extensions[_MOUNT] = mount
+    app.extensions[MOUNT] = mount
 
 
 def app_state() -> AppState:

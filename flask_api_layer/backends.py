@@ -51,7 +51,10 @@ def parse_token(body: Any) -> TokenSet | None:
 def parse_identity(body: Any) -> Identity | None:
     """Who ``{"data": {"id", "type"?, "roles"?, ...}}`` describes; None for anything else."""
     record = _record(body)
-    return None if record is None else identity_from(record)
+    # Without the envelope, any JSON object could pass for a record; one that names nobody is none.
+    if record is None or (record is body and _identifier(record) is None):
+        return None
+    return identity_from(record)
 
 
 def identity_from(record: Mapping[str, Any]) -> Identity:
@@ -117,8 +120,10 @@ def _record(body: Any) -> dict[str, Any] | None:
     """The ``data`` member of a successful envelope, else the body itself when it is a bare record."""
     if not isinstance(body, dict) or body.get("success") is False:
         return None
-    record = body.get("data") if "data" in body or "success" in body else body
-    return record if isinstance(record, dict) else None
+    if "data" in body or "success" in body:
+        record = body.get("data")
+        return record if isinstance(record, dict) else None
+    return body
 
 
 def _token(value: Any) -> str | None:
@@ -130,7 +135,7 @@ def _token(value: Any) -> str | None:
 
 def _lifetime(value: Any) -> float | None:
     seconds = timestamp(value)
-    return None if seconds is None else min(seconds, _LONGEST_LIFE)
+    return min(seconds, _LONGEST_LIFE) if seconds else None
 
 
 def _identifier(record: Mapping[str, Any]) -> str | int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ _log = logging.getLogger(__name__)
 
 _LOGOUT_SECONDS = 2.0
 _LONGEST_MESSAGE = 500
+_SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 class BackendCalls:
@@ -74,10 +76,10 @@ class BackendCalls:
             raise BackendTimeout() from error
         except TransportError as error:
             raise BadGateway() from error
-        if 200 <= reply.status < 300:
+        if 200 <= reply.status < 300 and not _says_no(reply):
             return reply
-        if 400 <= reply.status < 500:
-            raise _refusal(endpoint, reply)
+        if reply.status < 300 or 400 <= reply.status < 500:
+            raise _refusal(endpoint, reply, tuple((headers or {}).values()))
         raise {503: BackendUnavailable, 504: BackendTimeout}.get(reply.status, BadGateway)()
 
     def logout(self, session: Session) -> None:
@@ -98,9 +100,18 @@ def decoded(reply: Reply) -> Any:
         return None
 
 
-def _refusal(endpoint: str, reply: Reply) -> Exception:
-    """The backend's own 4xx: status, message and errors come through, tokens and anything odd do not."""
-    answer = without_tokens(decoded(reply))
+def _says_no(reply: Reply) -> bool:
+    """Some backends refuse with a 200 and ``"success": false``."""
+    body = decoded(reply)
+    return isinstance(body, dict) and body.get("success") is False
+
+
+def _refusal(endpoint: str, reply: Reply, secrets: tuple[str, ...]) -> Exception:
+    """The backend's own 4xx: status, message and errors come through, tokens and anything odd do not.
+
+    :param secrets: what was sent along and must not come back.
+    """
+    answer = without_tokens(decoded(reply), secrets)
     body = answer if isinstance(answer, dict) else {}
     errors = _field_errors(body.get("errors"))
     invalid = bool(errors) or reply.status == 422 or endpoint == "register"
@@ -109,9 +120,9 @@ def _refusal(endpoint: str, reply: Reply) -> Exception:
     return denial(
         "rate_limited" if reply.status == 429 else "validation_failed" if invalid else "login_failed",
         detail=message[:_LONGEST_MESSAGE] if isinstance(message, str) else None,
-        status=reply.status,
+        status=reply.status if reply.status >= 400 else None,
         errors=errors,
-        retry_after=int(retry_after) if retry_after.isascii() and retry_after.isdigit() else None,
+        retry_after=int(retry_after) if _SECONDS.fullmatch(retry_after) else None,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response
@@ -28,6 +28,7 @@ from .transport import Reply, TimedOut, Transport, TransportError
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 # The body says how long it is once it has been decoded.
 _DECODED = frozenset(("content-encoding", "content-length"))
 
@@ -224,10 +225,11 @@ def checked_path(path: str) -> tuple[str, tuple[str, ...]]:
     if parts.scheme or parts.netloc or path.startswith("//"):
         raise ValueError(f"{path!r} is an absolute URL; give a path relative to BACKEND_URL, such as 'cart'")
     try:
-        clean = clean_path("/" + parts.path.removeprefix("/"), prefix="")
+        target = quote("/" + parts.path.removeprefix("/"), safe=_ASCII)
+        clean = clean_path(target, prefix="")
     except BadPath as error:
         raise ValueError(f"{path!r} is refused: {error}; give a path such as 'cart/items?page=2'") from error
-    query = f"?{parts.query}" if parts.query else ""
+    query = f"?{quote(parts.query, safe=_ASCII)}" if parts.query else ""
     return clean.quoted() + query, clean.segments
 
 

@@ -27,7 +27,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from flask import current_app
 from markupsafe import escape
@@ -36,6 +35,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from .sansio.access import Client, Manner, login_target, negotiate
+from .sansio.paths import same_page
 from .sansio.problems import PROBLEMS, problem, status_of
 
 RETRY_AFTER_SECONDS = 5
@@ -104,8 +104,8 @@ class NetworkError(ApiError):
 class Audience:
     """To whom a denial is said, and where they could log in.
 
-    :param path: the path being served, as the browser knows it.
-    :param target: the same with its query: where a login should lead back to; None for the layer's own API.
+    :param path: the decoded path being served, as the browser knows it.
+    :param target: the same, quoted and with its query: where a login should lead back to; None for the layer's own API.
     :param login_url: LOGIN_URL as the browser knows it.
     :param hx_target: where a login should lead back to when htmx asks, which is the page around the request.
     """
@@ -175,7 +175,7 @@ class Denial(HTTPException):
             headers = {"HX-Redirect": login_target(audience.login_url, audience.hx_target)}
             return self._problem(audience, headers)
         # A login page that is itself denied must not redirect to itself.
-        if manner is Manner.REDIRECT and urlsplit(audience.login_url).path != audience.path:
+        if manner is Manner.REDIRECT and not same_page(audience.login_url, audience.path):
             return _redirect(login_target(audience.login_url, audience.target))
         if manner is Manner.PROBLEM:
             return self._problem(audience)
@@ -193,7 +193,7 @@ class Denial(HTTPException):
             errors=self.errors,
             login_url=audience.login_url if self.code == 401 else None,
         )
-        text = json.dumps(body, ensure_ascii=False)
+        text = json.dumps(body)
         return Response(text, status=self.code, headers=headers, content_type="application/problem+json")
 
 

@@ -13,7 +13,7 @@ from flask.sansio.blueprints import Blueprint as SansioBlueprint
 from flask.sansio.blueprints import BlueprintSetupState
 
 from . import proxy, views
-from .app_state import EXTENSION, AppState, Mount, app_state, remember_mount
+from .app_state import EXTENSION, MOUNT, AppState, Mount, app_state, remember_mount
 from .backends import PRESETS, Backend
 from .client import ApiClient
 from .config import Config
@@ -86,6 +86,7 @@ class ApiLayer:
             debug=app.debug or app.testing,
             instance_path=app.instance_path,
         )
+        _refuse_collisions(app, config)
         backend = (self._backend or PRESETS[config.backend]).with_endpoints(config.endpoints)
         store = self._store or _open_store(config)
         host = app.extensions[EXTENSION] = AppState(
@@ -167,26 +168,42 @@ def _remember_mount(setup: BlueprintSetupState) -> None:
         raise ConfigError(
             [f"the blueprint's url_prefix {setup.url_prefix!r} must be a path of its own, such as '/api'"]
         )
+    if MOUNT in setup.app.extensions:
+        raise ConfigError(["the layer's blueprint is registered twice; one prefix is all it can have"])
     endpoint = f"{setup.name_prefix}.{setup.name}".lstrip(".")
     remember_mount(cast(Flask, setup.app), Mount(prefix, endpoint))
 
 
+def _refuse_collisions(app: Flask, config: Config) -> None:
+    for key, name in (("USER_COOKIE", config.user_cookie), ("GUEST_COOKIE", config.guest_cookie)):
+        if name == app.config["SESSION_COOKIE_NAME"] and not config.cookie_secure:
+            raise ConfigError(
+                [f"API_LAYER_{key}: {name!r} is the name of Flask's own session cookie; write another"]
+            )
+
+
 def _open_store(config: Config) -> Store:
-    store = store_from_url(config.store_url)
+    try:
+        store = store_from_url(config.store_url)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
     if problem := store.problem():
         _log.warning("the store cannot be used as it is: %s", problem)
     return store
 
 
 def _transport(config: Config, session: requests.Session | None) -> Transport:
-    return Transport(
-        config.backend_url,
-        connect_timeout=config.connect_timeout,
-        read_timeout=config.read_timeout,
-        total_timeout=config.total_timeout,
-        pool_size=config.pool_size,
-        session=session,
-    )
+    try:
+        return Transport(
+            config.backend_url,
+            connect_timeout=config.connect_timeout,
+            read_timeout=config.read_timeout,
+            total_timeout=config.total_timeout,
+            pool_size=config.pool_size,
+            session=session,
+        )
+    except ValueError as error:
+        raise ConfigError([f"API_LAYER_BACKEND_URL: {error}"]) from error
 
 
 def _policy(roles: tuple[str, ...], *, guests: bool, public: bool) -> Policy:

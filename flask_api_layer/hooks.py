@@ -9,16 +9,17 @@ from .app_state import AppState, Mount
 from .errors import Denial, denial
 from .policies import Ruling
 from .sansio.access import AUTH, prefers_html
-from .sansio.paths import is_under, request_target
+from .sansio.paths import is_under, request_target, same_page
 from .sansio.proxying import Describe, Forward, Own, Refuse, decide
-from .state import RequestState, begin_request, request_state
+from .state import RequestState, begin_request, request_state, state_of
 
 
 def before_request(host: AppState) -> ResponseReturnValue | None:
     """Decide what the request needs; whoever may not enter is turned away here."""
     # Once, and not through the proxy: each touch of it costs a microsecond, and most requests need nothing else of ours.
     req = request._get_current_object()  # type: ignore[attr-defined]
-    state = begin_request(host, req, root=req.environ.get("SCRIPT_NAME", "").rstrip("/"))
+    # Somebody may have asked before us (a url_value_preprocessor, say); what they learned must reach the answer.
+    state = state_of(req) or begin_request(host, req)
     mount = host.mount
     if mount is not None and is_under(req.path, mount.prefix) and not _has_view_of_app(req, mount):
         return _admit_api_call(state, mount)
@@ -106,7 +107,7 @@ def _gate(state: RequestState) -> ResponseReturnValue | None:
 def _send_away(state: RequestState) -> ResponseReturnValue | None:
     """A login page is nothing for somebody who is logged in."""
     target = state.host.config.after_login_url
-    if target.split("?", 1)[0] == request.path or not state.identity.is_authenticated:
+    if same_page(target, request.path) or not state.identity.is_authenticated:
         return None
     return redirect(state.root + target)
 

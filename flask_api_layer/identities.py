@@ -84,13 +84,18 @@ class Identities:
         return self._admitted(Checked(identity, _with_expiry(session, identity)))
 
     def follow(self, old: Session, new: Session, tokens: TokenSet) -> None:
-        """After a refresh: it counts as a check when it says who the user is; else what is known keeps its age."""
+        """After a refresh: it counts as a check when it says who the user is; else what is known keeps its age.
+
+        A record without roles must not take away those that are known.
+        """
         if self._local is not None:
             return
-        if tokens.user is not None:
-            self._learn(new, tokens, tokens.user)
-        else:
-            self._validations.carry(old.access_token, new.access_token)
+        self._validations.carry(old.access_token, new.access_token)
+        if tokens.user is None:
+            return
+        known = self._validations.fresh(new.access_token)
+        silent = known is not None and {"roles", "role"}.isdisjoint(tokens.user)
+        self._learn(new, tokens, {**known.data, **tokens.user} if known and silent else tokens.user)
 
     def forget(self, session: Session) -> None:
         """The token was refused somewhere: whatever was known about it counts no more."""
@@ -152,9 +157,13 @@ class Identities:
     def _describe(self, identity: Identity, tokens: tuple[str, ...]) -> Identity:
         """The identity without tokens in its record, its token type filled in from the token."""
         claimed = unverified_claims(tokens[0]).get("type") if identity.token_type is None else None
+        token_type = without_tokens(claimed if isinstance(claimed, str) else identity.token_type, tokens)
         return replace(
             identity,
-            token_type=claimed if isinstance(claimed, str) else identity.token_type,
+            kind="guest" if token_type == "guest" else identity.kind,  # noqa: S105 - a type, not a secret
+            id=without_tokens(identity.id),
+            roles=tuple(without_tokens(list(identity.roles), tokens)),
+            token_type=token_type,
             data=MappingProxyType(without_tokens(dict(identity.data), tokens)),
         )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from posixpath import normpath
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Flask
 from flask.sansio.blueprints import Blueprint
@@ -13,6 +13,7 @@ from flask.sansio.blueprints import Blueprint
 from .config import Config
 from .errors import ConfigError
 from .sansio.access import OPEN, PUBLIC, USER, Policy
+from .sansio.paths import same_page
 from .sansio.routes import PathSet, RoutePolicies
 
 _MARKS = "__api_layer_policies__"
@@ -25,6 +26,8 @@ def mark(view: Any, policy: Policy) -> None:
 
     :raises ConfigError: for ``public`` together with a gate, or a guest view that also asks for a login.
     """
+    # A bound method has no attributes of its own.
+    view = getattr(view, "__func__", view)
     marks = (*own_marks(view), policy)
     name = getattr(view, "__qualname__", repr(view))
     refuse_contradiction(marks, name)
@@ -96,48 +99,70 @@ class ViewPolicies:
             protected=config.protected_routes, auth=config.auth_routes, public=config.public_routes
         )
         self._excluded = PathSet(config.excluded_routes, and_below=True)
-        self._found: dict[tuple[Callable[..., Any], str], Ruling | None] = {}
-        self._login_path = urlsplit(config.login_url).path
+        self._found: dict[tuple[str, str], Ruling | None] = {}
+        self._login_url = config.login_url
         self._default = Ruling((USER,)) if config.protected_by_default else UNRULED
 
     def without_view(self, path: str) -> Ruling:
         """For a path that no view serves: only PROTECTED_ROUTES hide whether there is one."""
-        gated = path not in self._excluded and self._patterns.policy_for(path) == USER
-        return Ruling((USER,)) if gated and path != self._login_path else UNRULED
+        if self._is_excluded(path) or same_page(self._login_url, path):
+            return UNRULED
+        hidden = any(self._patterns.policy_for(reading) == USER for reading in _readings(path))
+        return Ruling((USER,)) if hidden else UNRULED
 
     def of_view(self, endpoint: str, path: str, method: str) -> Ruling:
         """For a view: the mark, else the nearest protected blueprint, else the longest pattern, else the default."""
         explicit = self._explicit(endpoint, method)
-        if path in self._excluded:
+        if self._is_excluded(path):
             return Ruling(explicit.policies if explicit else (OPEN,), excluded=True)
-        return explicit or self._by_path(endpoint, path)
+        if explicit is not None:
+            return explicit
+        rulings = [self._by_path(endpoint, reading) for reading in _readings(path)]
+        return next((ruling for ruling in rulings if ruling.gates), rulings[0])
+
+    def _is_excluded(self, path: str) -> bool:
+        return all(reading in self._excluded for reading in _readings(path))
 
     def _explicit(self, endpoint: str, method: str) -> Ruling | None:
-        """What was laid on the view itself or on its blueprint; looked up once per view function and method."""
-        view = self._app.view_functions[endpoint]
-        key = (view, method)
+        """What was laid on the view itself or on its blueprint; looked up once per endpoint and method."""
+        if method.lower() not in _METHODS:
+            return self._look_up(endpoint, method)
+        key = (endpoint, method)
         if key not in self._found:
-            policies = view_marks(view, method) or self._of_blueprint(endpoint)
-            self._found[key] = Ruling(policies) if policies else None
+            self._found[key] = self._look_up(endpoint, method)
         return self._found[key]
+
+    def _look_up(self, endpoint: str, method: str) -> Ruling | None:
+        marks = view_marks(self._app.view_functions[endpoint], method) or self._of_blueprint(endpoint)
+        return Ruling(marks) if marks else None
 
     def _of_blueprint(self, endpoint: str) -> tuple[Policy, ...]:
         """The policy of the nearest protected blueprint around an endpoint such as "shop.admin.report"."""
         while "." in endpoint:
             endpoint = endpoint.rpartition(".")[0]
-            if policy := self._protected.get(self._app.blueprints[endpoint]):
+            blueprint = self._app.blueprints.get(endpoint)
+            if blueprint is not None and (policy := self._protected.get(blueprint)):
                 return (policy,)
         return ()
 
     def _by_path(self, endpoint: str, path: str) -> Ruling:
         pattern = self._patterns.policy_for(path)
-        if path == self._login_path and pattern in (None, USER):
+        if same_page(self._login_url, path) and pattern in (None, USER):
             # A gate in front of the login page would lock everybody out.
             return UNRULED
         if pattern is not None:
             return Ruling((pattern,))
-        return STATIC if _serves_static(endpoint) else self._default
+        return STATIC if self._serves_static(endpoint) else self._default
+
+    def _serves_static(self, endpoint: str) -> bool:
+        """Whether Flask itself serves files here; a view that is merely called so is a view."""
+        name, _, last = endpoint.rpartition(".")
+        owner = self._app.blueprints.get(name) if name else self._app
+        return last == "static" and owner is not None and owner.has_static_folder
 
 
-def _serves_static(endpoint: str) -> bool:
-    return endpoint == "static" or endpoint.endswith(".static")
+def _readings(path: str) -> list[str]:
+    """The path as it stands, and as a view that resolves dot segments itself would read it (``safe_join`` does)."""
+    if "\\" not in path and not {".", ".."}.intersection(path.split("/")):
+        return [path]
+    return [path, normpath("/" + path.replace("\\", "/").lstrip("/"))]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import IO, Any
+from urllib.parse import quote
 
 from flask import Response, request
 
@@ -24,6 +25,7 @@ from .state import RequestState, request_state
 from .transport import ClientLeft, StreamedReply, TimedOut, TransportError
 
 _CHUNK = 65_536
+_REQUEST_LINE = "".join(map(chr, range(0x21, 0x7F)))
 _LONGEST_NUMBER = 18
 _NO_LIMIT = 10**_LONGEST_NUMBER
 
@@ -104,9 +106,14 @@ def _send(
 ) -> StreamedReply:
     transport = state.host.transport
     query = request.environ.get("QUERY_STRING", "")
-    target = f"{transport.base_path}/{decision.path.quoted()}" + (f"?{query}" if query else "")
+    target = f"{transport.base_path}/{decision.path.quoted()}" + (f"?{_sendable(query)}" if query else "")
     assert target.startswith(transport.base_path + "/")
     return transport.stream(request.method, target, headers=_request_headers(state, body, token), body=body)
+
+
+def _sendable(query: str) -> str:
+    """The query byte for byte, but for bytes that cannot stand in a request line."""
+    return quote(query.encode("latin-1"), safe=_REQUEST_LINE)
 
 
 def _request_headers(state: RequestState, body: bytes | _Upload | None, token: str | None) -> list[Header]:
@@ -124,9 +131,10 @@ def _request_headers(state: RequestState, body: bytes | _Upload | None, token: s
 def _upload(state: RequestState) -> _Upload | None:
     """The client's body, None when there is none to forward."""
     environ, config = request.environ, state.host.config
-    length, chunked = environ.get("CONTENT_LENGTH") or "", "HTTP_TRANSFER_ENCODING" in environ
-    if chunked and length:
-        # Two framings of one body are how requests are smuggled (RFC 9112 6.3).
+    length, coding = environ.get("CONTENT_LENGTH", ""), environ.get("HTTP_TRANSFER_ENCODING", "")
+    chunked = bool(coding)
+    if chunked and (length or coding.strip().lower() != "chunked"):
+        # Two framings of one body are how requests are smuggled (RFC 9112 6.3); other codings would be passed on undone.
         raise denial("bad_request")
     if request.method in ("GET", "HEAD") or not (length or chunked):
         return None
@@ -192,7 +200,8 @@ def _chunked(stream: IO[bytes], limit: int | None) -> Iterator[bytes]:
 def _read(stream: IO[bytes], size: int) -> bytes:
     try:
         return stream.read(size)
-    except OSError as error:
+    except Exception as error:
+        # Every server has errors of its own for a broken body.
         raise _BodyBroken("bad_request") from error
 
 

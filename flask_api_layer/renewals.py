@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -37,6 +37,19 @@ _LOOKS_PER_LEASE = 5
 _PATIENCE_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """What became of a credential by spending it.
+
+    :param logged_out: the session was logged out meanwhile.
+    :param is_recorded: the other workers can learn of it.
+    """
+
+    outcome: Outcome
+    logged_out: bool = False
+    is_recorded: bool = True
+
+
 class Renewals:
     """Drives the refresh of one session through ledger, lease and backend.
 
@@ -61,6 +74,7 @@ class Renewals:
         self._ledger = ledger
         self._identities = identities
         self._sender = sender
+        self._call_seconds = connect_timeout + read_timeout
         self._lease_seconds = lease_seconds(connect_timeout, read_timeout)
         self._clock = clock
         self._sleep = sleep
@@ -89,25 +103,30 @@ class Renewals:
         except StoreDown:
             return Undecided()
 
-    def _spend(self, session: Session) -> tuple[Outcome, bool]:
-        """What became of the credential by spending it, and whether the session was logged out meanwhile."""
+    def _spend(self, session: Session) -> _Spent:
         answer = self._ask_refresh(session)
         if isinstance(answer, Undecided):
-            return answer, False
+            return _Spent(answer)
         try:
             entry = self._ledger.record(session, answer)
             buried = self._ledger.is_buried(session)
         except StoreDown:
-            # The others cannot learn of it, but this browser must not lose what was just handed out.
-            return answer, False
+            # The others cannot learn of it now, but this browser must not lose what was just handed out.
+            return _Spent(answer, is_recorded=False)
         if buried and isinstance(answer, Successor):
             self._calls.logout(answer.session)
-        return entry, buried
+        return _Spent(entry, logged_out=buried)
 
     def _ask_refresh(self, session: Session) -> Outcome:
         headers = {"Idempotency-Key": self._ledger.idempotency_key(session)}
         try:
-            reply = self._calls.call("refresh", self._calls.backend.refresh_request(session), headers=headers)
+            # Shorter than the lease, whatever TOTAL_TIMEOUT says: nobody else may spend the credential while we wait.
+            reply = self._calls.call(
+                "refresh",
+                self._calls.backend.refresh_request(session),
+                headers=headers,
+                timeout=self._call_seconds,
+            )
         except TransportError:
             return self._refresh_failed(session, "network")
         tokens = self._calls.backend.parse_token(decoded(reply)) if 200 <= reply.status < 300 else None
@@ -156,7 +175,7 @@ class _Attempt:
         self,
         session: Session,
         ledger: Ledger,
-        spend: Callable[[], tuple[Outcome, bool]],
+        spend: Callable[[], _Spent],
         sleep: Callable[[float], None],
         lease_seconds: float,
     ) -> None:
@@ -209,5 +228,8 @@ class _Attempt:
         if time.monotonic() - self._leased_at > self._lease_seconds:
             # This worker was frozen: its lease has run out, and somebody else may be asking already.
             return replace(self._progress, lease="free", looked=False)
-        outcome, buried = self._spend()
-        return replace(self._progress, answer=outcome, logged_out=buried)
+        spent = self._spend()
+        if not spent.is_recorded:
+            # Let the lease run out: whoever got it now would spend the credential again.
+            self._mark = None
+        return replace(self._progress, answer=spent.outcome, logged_out=spent.logged_out)

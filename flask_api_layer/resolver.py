@@ -9,7 +9,7 @@ from typing import Literal, assert_never
 
 from . import signals
 from .authority import Authority
-from .commits import set_cookies
+from .commits import TOO_LARGE, set_cookies
 from .errors import BackendUnavailable, StoreDown
 from .sansio.cascade import Ask, Facts, Guests, Resolution, next_step
 from .sansio.identity import Answer, Reason, Rejected, Trusted, Unreachable
@@ -307,6 +307,9 @@ class Resolver:
             return Unreachable(limited=True)
         grant = self._authority.tokens.mint()
         if grant is None or grant.session is None or grant.identity is None:
+            return Unreachable()
+        if not self.wallet.has_room(grant.session):
+            _log.error("%s", TOO_LARGE)
             return Unreachable()
         self.wallet.put(grant.session)
         self.has_minted = True

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import hmac
 import json
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -23,6 +24,7 @@ from .types import Store
 _VERSION = "v1"
 _NONCE_BYTES = 12
 _MAX_SEALED = 16_384
+_REMEMBERED_COOKIES = 1_024
 # A successor that was refreshed itself is found through its own entry; longer chains do not fit into one grace.
 _MAX_CHAIN = 16
 _MOST_UNWRITTEN = 1_000
@@ -38,8 +40,6 @@ class Sealer:
 
     def __init__(self, secret_keys: Sequence[bytes]) -> None:
         self._ciphers = [AESGCM(_derive(key, "seal")) for key in secret_keys]
-        # Under the oldest key, so that workers before and after a key rotation agree on the names of ledger entries.
-        self._digest_key = _derive(secret_keys[-1], "digest")
 
     def seal(self, value: bytes, purpose: str) -> str:
         """``value`` as text that is readable by nobody else, and worthless for any other purpose."""
@@ -57,9 +57,14 @@ class Sealer:
                 return cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _associated(purpose))
         return None
 
-    def digest(self, value: str, purpose: str) -> str:
-        """A name for ``value`` that tells nothing about it."""
-        return hmac.digest(self._digest_key, f"{purpose}\n{value}".encode(), "sha256").hex()
+
+def digest(value: str, purpose: str) -> str:
+    """A name for ``value`` that tells nothing about it, as long as it cannot be guessed: tokens and session ids cannot.
+
+    Without a key on purpose: workers before and after a rotation of SECRET_KEY must agree on the names of ledger entries, or each
+    of them would spend the same credential.
+    """
+    return sha256(f"flask-api-layer {purpose}\n{value}".encode()).hexdigest()
 
 
 def _derive(secret_key: bytes, label: str) -> bytes:
@@ -107,6 +112,29 @@ def unpack(value: bytes) -> Session | None:
         return None
 
 
+class CookieSeal:
+    """Sessions as cookie values and back.
+
+    Opening is remembered for the cookies seen last: the same one comes with every request of its browser.
+    """
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+        self._open = lru_cache(maxsize=_REMEMBERED_COOKIES)(self._open_once)
+
+    def seal(self, session: Session, name: str) -> str:
+        """The value of a cookie of this name; in a cookie of any other name it is garbage."""
+        return self._sealer.seal(pack(session), name)
+
+    def open(self, text: str, name: str) -> Session | None:
+        """The session in a cookie's value; None for anything that was not sealed for this name."""
+        return self._open(text, name) if len(text) <= _MAX_SEALED else None
+
+    def _open_once(self, text: str, name: str) -> Session | None:
+        opened = self._sealer.open(text, name)
+        return unpack(opened) if opened is not None else None
+
+
 class Ledger:
     """What workers tell each other about sessions, through the store.
 
@@ -119,7 +147,7 @@ class Ledger:
         self._store = store
         self._sealer = sealer
         self._grace = grace
-        self._unwritten: dict[str, None] = {}
+        self._unwritten: dict[str, tuple[bytes, float]] = {}
 
     def find(self, session: Session) -> LedgerEntry | None:
         """The newest entry for this credential; a successor that was refreshed itself leads on to its own."""
@@ -137,9 +165,12 @@ class Ledger:
         return entry
 
     def record(self, session: Session, entry: LedgerEntry) -> LedgerEntry:
-        """Write what became of this credential, unless that was decided before; the entry that stands."""
+        """Write what became of this credential, unless that was decided before; the entry that stands.
+
+        While the store is down it is kept here, as tombstones are.
+        """
         value = self._sealer.seal(_pack_entry(entry), "ledger").encode()
-        if self._store.put_if_absent(self._key("ledger", session), value, self._grace):
+        if self._keep(self._key("ledger", session), value, self._grace):
             return entry
         return self.find(session) or entry
 
@@ -159,29 +190,17 @@ class Ledger:
 
         While the store is down it is kept here, and written as soon as this process reaches the store again.
         """
-        self._unwritten[self._tombstone(session)] = None
-        while len(self._unwritten) > _MOST_UNWRITTEN:
-            self._unwritten.pop(next(iter(self._unwritten)), None)
-        self._write_tombstones()
+        self._keep(self._tombstone(session), b"1", TOMBSTONE_SECONDS)
 
     def is_buried(self, session: Session) -> bool:
-        key = self._tombstone(session)
-        if key in self._unwritten:
-            return True
-        self._write_tombstones()
-        return self._store.get(key) is not None
-
-    def _write_tombstones(self) -> None:
-        for key in list(self._unwritten):
-            self._store.put(key, b"1", TOMBSTONE_SECONDS)
-            self._unwritten.pop(key, None)
+        return self._look_up(self._tombstone(session)) is not None
 
     def idempotency_key(self, session: Session) -> str:
         """The same for every attempt to spend this credential, so that a backend can tell a repetition from a theft."""
-        return self._sealer.digest(session.credential, "idempotency")
+        return digest(session.credential, "idempotency")
 
     def _read(self, session: Session) -> LedgerEntry | None:
-        value = self._store.get(self._key("ledger", session))
+        value = self._look_up(self._key("ledger", session))
         if value is None:
             return None
         opened = self._sealer.open(value.decode("ascii", "replace"), "ledger")
@@ -191,11 +210,29 @@ class Ledger:
             raise StoreDown("a ledger entry cannot be opened; do all workers have the same SECRET_KEY?")
         return entry
 
+    def _keep(self, key: str, value: bytes, ttl: float) -> bool:
+        """Put it into the store if nothing is there; what the store cannot take now is not forgotten."""
+        try:
+            return self._store.put_if_absent(key, value, ttl)
+        except StoreDown:
+            self._unwritten[key] = (value, ttl)
+            while len(self._unwritten) > _MOST_UNWRITTEN:
+                self._unwritten.pop(next(iter(self._unwritten)), None)
+            raise
+
+    def _look_up(self, key: str) -> bytes | None:
+        if unwritten := self._unwritten.get(key):
+            return unwritten[0]
+        for late, (value, ttl) in list(self._unwritten.items()):
+            self._store.put_if_absent(late, value, ttl)
+            self._unwritten.pop(late, None)
+        return self._store.get(key)
+
     def _key(self, kind: str, session: Session) -> str:
-        return f"{kind}:{self._sealer.digest(session.credential, 'credential')}"
+        return f"{kind}:{digest(session.credential, 'credential')}"
 
     def _tombstone(self, session: Session) -> str:
-        return f"tombstone:{self._sealer.digest(session.id, 'session')}"
+        return f"tombstone:{digest(session.id, 'session')}"
 
 
 def _pack_entry(entry: LedgerEntry) -> bytes:

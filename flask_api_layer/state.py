@@ -20,6 +20,7 @@ from .sansio.access import Client, Deny, Policy
 from .sansio.cascade import Resolution
 from .sansio.headers import kept_request_id
 from .sansio.identity import Identity
+from .sansio.paths import wsgi_decoded
 from .sansio.proxying import Forward
 from .signals import emit
 from .wallet import Wallet
@@ -30,7 +31,7 @@ _STATE = "_api_layer_state"
 class RequestState:
     """What the layer knows about one request.
 
-    :param root: the path under which the app is mounted: what LOGIN_URL and the like are relative to.
+    :param root: the quoted path under which the app is mounted: what LOGIN_URL and the like are relative to.
     :param guards_mount: the request belongs to an app mounted beside the Flask app, whose routes mean nothing here.
     """
 
@@ -50,7 +51,7 @@ class RequestState:
         wallet = Wallet(
             self.request.environ.get("HTTP_COOKIE", ""),
             style=self.host.style,
-            sealer=self.host.sealer,
+            seal=self.host.cookie_seal,
             limits=(config.cookie_max_age, config.guest_max_age),
             refreshable=self.host.authority.renewals.are_possible,
         )
@@ -152,13 +153,14 @@ class RequestState:
 
     def audience(self) -> Audience:
         environ = self.request.environ
-        path = quote(self._wsgi_path.encode("latin-1"), safe="/:@!$&'()*+,;=-._~")
+        path = wsgi_decoded(self._wsgi_path)
+        quoted = quote(self._wsgi_path.encode("latin-1"), safe="/:@!$&'()*+,;=-._~")
         query = environ.get("QUERY_STRING", "")
         under_prefix = not self._guards_mount and self.host.is_api_path(self.request.path)
         return Audience(
             client=self._client(under_prefix),
             path=path,
-            target=None if under_prefix else f"{path}?{query}" if query else path,
+            target=None if under_prefix else f"{quoted}?{query}" if query else quoted,
             login_url=self.root + self.host.config.login_url,
             request_id=self.request_id,
             realm=self.host.app.name,
@@ -224,21 +226,33 @@ def _keep_private(headers: Headers) -> None:
         headers["Vary"] = ", ".join([*vary, "Cookie"])
 
 
-def begin_request(host: AppState, req: Request, *, root: str, guards_mount: bool = False) -> RequestState:
-    """A new state for a request, in place of any other."""
-    state = RequestState(host, req, root=root, guards_mount=guards_mount)
+def begin_request(
+    host: AppState, req: Request, *, root: str | None = None, guards_mount: bool = False
+) -> RequestState:
+    """A new state for a request, in place of any other.
+
+    :param root: the decoded path under which the app is mounted, by default SCRIPT_NAME.
+    """
+    if root is None:
+        root = wsgi_decoded(req.environ.get("SCRIPT_NAME", "")).rstrip("/")
+    state = RequestState(host, req, root=quote(root), guards_mount=guards_mount)
     setattr(req, _STATE, state)
+    return state
+
+
+def state_of(req: Request) -> RequestState | None:
+    """The state that hangs on the request object itself.
+
+    ``g`` would not do: all requests under one outer app context share it, and a view that pushes an app context gets another one.
+    """
+    state: RequestState | None = getattr(req, _STATE, None)
     return state
 
 
 def request_state() -> RequestState:
     """The state of the current request.
 
-    It hangs on the request object itself: ``g`` is shared by all requests under one outer app context, and a view that pushes an app
-    context gets another ``g``.
-
     :raises RuntimeError: outside a request.
     """
     req = request._get_current_object()  # type: ignore[attr-defined]
-    state: RequestState | None = getattr(req, _STATE, None)
-    return state or begin_request(app_state(), req, root=req.environ.get("SCRIPT_NAME", "").rstrip("/"))
+    return state_of(req) or begin_request(app_state(), req)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -56,7 +57,7 @@ class Tokens:
 
     def mint(self) -> Grant | None:
         """A new guest; None when the backend gives none, and then it is left alone for 30 s."""
-        if self._clock() < self._guests_rest_until:
+        if time.monotonic() < self._guests_rest_until:
             return None
         tokens = self._ask_for_guest()
         if tokens is not None:
@@ -68,8 +69,8 @@ class Tokens:
             }
             checked = self._identities.welcome(session, replace(tokens, user=record))
             if isinstance(checked.answer, Identity):
-                return Grant(checked.session, checked.answer)
-        self._guests_rest_until = self._clock() + _GUESTS_REST_SECONDS
+                return Grant(checked.session, replace(checked.answer, kind="guest"))
+        self._guests_rest_until = time.monotonic() + _GUESTS_REST_SECONDS
         _log.warning(
             "the guest endpoint gave no usable token; it is left alone for %d s", _GUESTS_REST_SECONDS
         )
@@ -98,8 +99,9 @@ class Tokens:
         reply = self._calls.demand(
             endpoint, Request(json=self._calls.backend.login_body(fields)), headers=headers
         )
-        tokens = self._calls.backend.parse_token(decoded(reply))
-        if tokens is None and endpoint == "register":
+        body = decoded(reply)
+        tokens = self._calls.backend.parse_token(body)
+        if tokens is None and endpoint == "register" and (isinstance(body, dict) or not reply.body):
             return Grant(None, None)
         if tokens is None:
             _log.error("the %s endpoint answered %d without a usable token", endpoint, reply.status)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from blinker import NamedSignal
 from flask import flash, jsonify, redirect, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from . import signals
 from .commits import TOO_LARGE
@@ -26,6 +26,9 @@ _log = logging.getLogger(__name__)
 
 _MAX_BODY = 2 * 2**20
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+# They travel in Flask's session cookie.
+_MOST_REASONS = 5
+_LONGEST_REASON = 200
 # What is said to us, and not to the backend.
 _OWN_FIELDS = frozenset(("next", "csrf_token"))
 
@@ -179,11 +182,12 @@ def _fields(*, scalars_only: bool) -> dict[str, Any]:
     if (request.content_length or 0) > request.max_content_length:
         raise denial("payload_too_large")
     try:
+        body = _whole_body()
         if request.mimetype in _FORMS:
             return dict(_form())
         if not request.is_json or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
             raise denial("bad_request", detail="The body must be a form, or JSON in UTF-8.")
-        fields = json_object(request.get_data(cache=True))
+        fields = json_object(body)
     except BadBody as error:
         raise denial("bad_request", detail=f"Bad request: {error}.") from error
     except RequestEntityTooLarge as error:
@@ -191,6 +195,20 @@ def _fields(*, scalars_only: bool) -> dict[str, Any]:
     if scalars_only and any(isinstance(value, (dict, list)) for value in fields.values()):
         raise denial("bad_request", detail="The fields of a login are texts, not objects or lists.")
     return fields
+
+
+def _whole_body() -> bytes:
+    """The body, kept for the form parser; a form that was cut would pass for a shorter password."""
+    try:
+        body = request.get_data(cache=True, parse_form_data=False)
+    except HTTPException:
+        raise
+    except Exception as error:
+        # Every server has errors of its own for a broken body.
+        raise BadBody("the body broke off") from error
+    if request.content_length is not None and len(body) != request.content_length:
+        raise BadBody("the body broke off")
+    return body
 
 
 def _form() -> dict[str, str]:
@@ -230,7 +248,7 @@ def _refused(state: RequestState, error: Denial, fields: Mapping[str, Any]) -> R
 def _reasons(error: Denial) -> list[str]:
     """What to tell a person: the messages of the fields, else the one of the whole."""
     texts = [text for messages in (error.errors or {}).values() for text in messages]
-    return texts or [error.detail]
+    return [text[:_LONGEST_REASON] for text in texts[:_MOST_REASONS]] or [error.detail]
 
 
 def _emit(state: RequestState, signal: NamedSignal, **values: object) -> None:

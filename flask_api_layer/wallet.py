@@ -7,7 +7,7 @@ from typing import Literal
 
 from .sansio.cookies import CookieStyle, cookie_values, fits, max_age, only_value
 from .sansio.session import Session
-from .sessions import Sealer, pack, unpack
+from .sessions import CookieSeal
 
 Kind = Literal["user", "guest"]
 
@@ -37,13 +37,13 @@ class Wallet:
         header: str,
         *,
         style: CookieStyle,
-        sealer: Sealer,
+        seal: CookieSeal,
         limits: tuple[int, int],
         refreshable: bool,
     ) -> None:
         self._header = header
         self._style = style
-        self._sealer = sealer
+        self._seal = seal
         self._limits: dict[Kind, int] = {"user": limits[0], "guest": limits[1]}
         self._refreshable = refreshable
         self._sessions: dict[Kind, Session | None] = {}
@@ -94,12 +94,11 @@ class Wallet:
         text = only_value(self._values(kind))
         if not text:
             return None
-        opened = self._sealer.open(text, self._style.name(kind))
-        session = unpack(opened) if opened is not None else None
+        session = self._seal.open(text, self._style.name(kind))
         return session if session is not None and session.kind == kind else None
 
     def _values(self, kind: Kind) -> list[str]:
         return cookie_values(self._header, self._style.name(kind))
 
     def _sealed(self, session: Session) -> str:
-        return self._sealer.seal(pack(session), self._style.name(session.kind))
+        return self._seal.seal(session, self._style.name(session.kind))

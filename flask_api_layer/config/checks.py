@@ -23,7 +23,9 @@ NO_SUGGESTION: Final = object()
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2; cookie names too (RFC 6265 4.1.1)
 _COOKIE_PREFIX = re.compile(r"__(host-http|host|secure|http)-", re.IGNORECASE)  # browsers ignore the case
 # Refused though PROXY_REQUEST_HEADERS names them: the layer's own, and RFC 9110 7.6.1 connection headers.
-_OWN = frozenset(("cookie", "authorization", "host", "content-length", "forwarded", "x-skip-auth"))
+_OWN = frozenset(
+    ("cookie", "authorization", "host", "content-length", "forwarded", "x-request-id", "x-skip-auth")
+)
 _CONNECTION = frozenset(("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"))
 NEVER_SENT: Final = _OWN | _CONNECTION
 NEVER_SENT_PREFIXES: Final = ("proxy-", "x-forwarded-")

@@ -80,7 +80,7 @@ NEVER_BACK = frozenset(
 )
 NEVER_BACK_PREFIXES = ("access-control-", "x-accel-")
 
-_UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 _PLAIN_REFERENCE = re.compile(r"(https?://|(?![A-Za-z][A-Za-z0-9+.-]*:))[^\\\x00-\x20\x7f]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What a browser shows or plays without running anything of it; everything else is sandboxed.

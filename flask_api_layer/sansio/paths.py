@@ -46,12 +46,9 @@ def split_path(path: str) -> tuple[str, ...]:
     return tuple(segment for segment in path.split("/") if segment)
 
 
-def wsgi_text(value: str) -> str:
-    """A WSGI string (bytes as Latin-1, PEP 3333) as text; :exc:`BadPath` when the bytes are not UTF-8."""
-    try:
-        return value.encode("latin-1").decode("utf-8")
-    except UnicodeError as error:
-        raise BadPath("bad_path", "not UTF-8") from error
+def wsgi_decoded(value: str) -> str:
+    """A WSGI string (bytes as Latin-1, PEP 3333) as text."""
+    return value.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def request_target(raw: str | None, script_name: str, path_info: str) -> str:
@@ -170,6 +167,11 @@ def _stays_on_site(path: str) -> bool:
 def target_path(target: str) -> str:
     """The decoded path of a local target, without query and fragment."""
     return unquote(re.split(r"[?#]", target, maxsplit=1)[0])
+
+
+def same_page(url: str, path: str) -> bool:
+    """Whether a local URL such as LOGIN_URL leads to this decoded path; a slash at the end is none of the difference."""
+    return target_path(url).rstrip("/") == path.rstrip("/")
 
 
 def is_under(path: str, prefix: str) -> bool:

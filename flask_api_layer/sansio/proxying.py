@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -74,8 +75,11 @@ def _specificity(pattern: str) -> tuple[int, ...]:
 
 
 def _folded(path: str) -> str:
-    """A path as lenient backends compare it: decoded once more, without ``;params``, blanks and slashes at the end, case folded."""
-    return "/".join(unquote(segment).split(";", 1)[0].strip() for segment in split_path(path)).casefold()
+    """A path as lenient backends compare it: decoded once more, without ``;params``, ``.format``, blanks and slashes at the end."""
+    segments = [unquote(segment).split(";", 1)[0].strip() for segment in split_path(path)]
+    if segments:
+        segments[-1] = re.sub(r"\.\w+$", "", segments[-1])
+    return "/".join(segments).casefold()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,10 +38,11 @@ class RouteTable(Generic[T]):
             node = node.children.setdefault(segment, _Node(loops=segment == ANY))
         node.entries.append(entry)
 
+    def __bool__(self) -> bool:
+        return bool(self._root.children or self._root.entries)
+
     def matches(self, segments: Sequence[str]) -> list[T]:
         """The entries of every pattern that matches the whole path."""
-        if not self._root.children and not self._root.entries:
-            return []
         nodes = _with_empty_steps([self._root])
         for segment in segments:
             nodes = _with_empty_steps([after for node in nodes for after in _after(node, segment)])
@@ -96,7 +97,7 @@ class RoutePolicies:
         )
 
     def policy_for(self, path: str) -> Policy | None:
-        claims = self._table.matches(split_path(path))
+        claims = self._table.matches(split_path(path)) if self._table else []
         return max(claims, key=lambda claim: (claim.length, claim.strictness)).policy if claims else None
 
 
@@ -109,6 +110,8 @@ class PathSet:
         )
 
     def __contains__(self, path: str | Sequence[str]) -> bool:
+        if not self._table:
+            return False
         return bool(self._table.matches(split_path(path) if isinstance(path, str) else path))
 
 

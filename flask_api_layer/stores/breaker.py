@@ -37,7 +37,7 @@ class Breaker:
     """
 
     def __init__(
-        self, store: CheckedStore, *, clock: Callable[[], float] = time.monotonic, rest: float = 5.0
+        self, store: CheckedStore, *, clock: Callable[[], float] = time.monotonic, rest: float = 2.0
     ) -> None:
         self._store = store
         self._clock = clock

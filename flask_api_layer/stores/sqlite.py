@@ -100,6 +100,9 @@ class SQLiteStore:
 
     def put_if_absent(self, key: str, value: bytes, ttl: float) -> bool:
         """Keep ``value`` unless a living one is there."""
+        # Reading waits for nobody, and those who find the key taken are many: they must not queue for the write lock.
+        if self.get(key) is not None:
+            return False
         return self._write(PUT_IF_ABSENT, key, value, ttl)
 
     def delete_if_equal(self, key: str, value: bytes) -> bool:

@@ -59,13 +59,13 @@ def test_twenty_sessions_that_expire_together_cost_a_refresh_each(
     visitors = [arrive() for _ in range(20)]
     with fleet.lines(100) as lines:
         calls = [
-            partial(_ask, line, visitors[i % 20].cookies, PATHS * 2 + PATHS[:1])
+            partial(_ask, line, visitors[i // 5].cookies, PATHS * 2 + PATHS[:1])
             for i, line in enumerate(lines)
         ]
         answers = together(calls)
     for position, given in enumerate(answers):
         assert [answer.status for answer in given] == [200] * 5
-        assert {answer.mark for answer in given} == {visitors[position % 20].id}
+        assert {answer.mark for answer in given} == {visitors[position // 5].id}
         assert all(answer.cookies[USER].is_kept and len(answer.cookies) == 1 for answer in given)
     assert backends.living.calls(REFRESH) == 20
     assert backends.living.reuse_events() == 0

@@ -19,9 +19,10 @@ from flask_api_layer.sansio.paths import (
     is_under,
     local_target,
     request_target,
+    same_page,
     split_path,
     target_path,
-    wsgi_text,
+    wsgi_decoded,
 )
 
 PREFIX = "/api"
@@ -389,9 +390,8 @@ def test_any_target_leads_to_the_routed_path_or_a_refusal(raw: str | None, info:
 
 
 def test_wsgi_strings_are_utf8_in_disguise() -> None:
-    assert wsgi_text("caf\u00c3\u00a9") == "caf\u00e9"
-    with pytest.raises(BadPath):
-        wsgi_text("caf\u00e9")
+    assert wsgi_decoded("caf\u00c3\u00a9") == "caf\u00e9"
+    assert wsgi_decoded("caf\u00e9") == "caf\ufffd"
 
 
 @pytest.mark.parametrize(
@@ -701,3 +701,20 @@ def test_whatever_is_accepted_is_a_path_on_this_site(value: str) -> None:
 def test_path_of_a_target_is_decoded(target: str, path: str) -> None:
     # B9.1: LOGIN_URL and NEXT_DENY are compared with it.
     assert target_path(target) == path
+
+
+# B1.4, B9.1
+@pytest.mark.parametrize(
+    ("url", "path", "same"),
+    [
+        ("/login", "/login", True),
+        ("/login", "/login/", True),
+        ("/login?x=1#form", "/login", True),
+        ("/giri%C5%9F", "/giri\u015f", True),
+        ("/", "/", True),
+        ("/login", "/login2", False),
+        ("/login", "/", False),
+    ],
+)
+def test_a_slash_a_query_and_an_encoding_make_no_other_page(url: str, path: str, same: bool) -> None:
+    assert same_page(url, path) is same
