@@ -5,6 +5,7 @@
     ApiLayerError
     ├── ConfigError              the configuration cannot work
     ├── StoreDown                the store did not answer in time
+    │   └── StoreBusy            ... because this process kept it busy
     └── ApiError                 a call of the ``api`` client failed
         ├── HttpError            ... with an HTTP status
         ├── RequestTimeout       ... because the backend was too slow
@@ -57,6 +58,10 @@ class ConfigError(ApiLayerError, ValueError):
 
 class StoreDown(ApiLayerError):
     """The store did not answer in time."""
+
+
+class StoreBusy(StoreDown):
+    """Other threads of this process kept the store for too long, which says nothing about the store."""
 
 
 class ApiError(ApiLayerError):

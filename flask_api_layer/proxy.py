@@ -97,7 +97,7 @@ def _bearer(state: RequestState, decision: Forward) -> str | None:
         return None
     token = state.bearer()
     if token is None:
-        raise LoginRequired() if not state.resolver.has_ended else denial("session_expired")
+        raise LoginRequired() if state.resolver.ended is None else denial("session_expired")
     return token
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from . import signals
 from .calls import BackendCalls, decoded
-from .errors import StoreDown
+from .errors import StoreBusy, StoreDown
 from .identities import Identities
 from .sansio.refresh import (
     Ended,
@@ -32,6 +32,7 @@ from .transport import Reply, TransportError
 _log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.02
+_QUICK_POLLS = 50
 _SLOW_POLL_SECONDS = 0.1
 _LOOKS_PER_LEASE = 5
 _PATIENCE_SECONDS = 1.0
@@ -193,7 +194,12 @@ class _Attempt:
         moves = {Move.LOOK: self._look, Move.LEASE: self._lease, Move.WAIT: self._wait, Move.CALL: self._call}
         try:
             while isinstance(move := next_move(self._progress), Move):
-                self._progress = moves[move]()
+                try:
+                    self._progress = moves[move]()
+                except StoreBusy:
+                    if not self._is_patient():
+                        raise
+                    self._sleep(_POLL_SECONDS)
             return move
         except StoreDown:
             # Without the store nobody knows who else is spending it: an uncoordinated refresh trips the reuse detection.
@@ -216,13 +222,14 @@ class _Attempt:
         return replace(self._progress, lease="mine", looked=False)
 
     def _wait(self) -> Progress:
-        waited = time.monotonic() - self._started_at
-        self._sleep(_POLL_SECONDS if waited < 1 else _SLOW_POLL_SECONDS)
+        self._sleep(_POLL_SECONDS if self._waits < _QUICK_POLLS else _SLOW_POLL_SECONDS)
         self._waits += 1
-        patient = waited < self._lease_seconds + _PATIENCE_SECONDS
         # Looking is a read, trying for the lease a write: a dead holder may be found out a little later.
         lease: Literal["free", "taken"] = "taken" if self._waits % _LOOKS_PER_LEASE else "free"
-        return replace(self._progress, lease=lease, looked=False, patient=patient)
+        return replace(self._progress, lease=lease, looked=False, patient=self._is_patient())
+
+    def _is_patient(self) -> bool:
+        return time.monotonic() - self._started_at < self._lease_seconds + _PATIENCE_SECONDS
 
     def _call(self) -> Progress:
         if time.monotonic() - self._leased_at > self._lease_seconds:

@@ -41,6 +41,9 @@ class Terms:
 class Resolver:
     """Who is asking, resolved when somebody wants to know; no flask import, no request.
 
+    ``ended`` is why the user's session ended in this request, ``mint_failure`` why a guest that was wanted could not be made, and
+    ``has_minted`` whether one was.
+
     :param sender: of the signals; the Flask app.
     """
 
@@ -51,8 +54,8 @@ class Resolver:
         self._sender = sender
         self._facts: Facts | None = None
         self._resolution: Resolution | None = None
-        self._ended: Reason | None = None
-        self._mint_failure: Literal["failed", "limited"] | None = None
+        self.ended: Reason | None = None
+        self.mint_failure: Literal["failed", "limited"] | None = None
         self._read_only = False
         self._lost: set[str] = set()
         self.has_minted = False
@@ -61,20 +64,6 @@ class Resolver:
     def asked(self) -> bool:
         """Somebody wanted to know who is asking, or used their token."""
         return self._facts is not None
-
-    @property
-    def is_resolved(self) -> bool:
-        return self._resolution is not None
-
-    @property
-    def has_ended(self) -> bool:
-        """The user's session ended in this request."""
-        return self._ended is not None
-
-    @property
-    def mint_failure(self) -> Literal["failed", "limited"] | None:
-        """Why a guest that was wanted could not be made."""
-        return self._mint_failure
 
     def resolve(self, *, mint: bool = False) -> Resolution:
         """Who is asking.
@@ -239,8 +228,8 @@ class Resolver:
                 # Whoever asks again may be somebody else by now: a new guest, or nobody any more.
                 self._resolution = None
         self._carry_out(step)
-        self._mint_failure = step.mint
-        return replace(step, ended=self._ended)
+        self.mint_failure = step.mint
+        return replace(step, ended=self.ended)
 
     @property
     def _known(self) -> Facts:
@@ -310,6 +299,7 @@ class Resolver:
             return Unreachable()
         if not self.wallet.has_room(grant.session):
             _log.error("%s", TOO_LARGE)
+            self._authority.tokens.rest_guests()
             return Unreachable()
         self.wallet.put(grant.session)
         self.has_minted = True
@@ -329,7 +319,7 @@ class Resolver:
         session = self.wallet.session(kind)
         self.wallet.drop(kind, replaces=session)
         if kind == "user" and session is not None:
-            self._ended = reason
+            self.ended = reason
             emit(signals.session_ended, self._sender, session_id=session.id, reason=reason)
 
     def _owner(self, token: str) -> Kind | None:

@@ -44,6 +44,7 @@ class RequestState:
         self._guards_mount = guards_mount
         self._touched = False
         self._finished = False
+        self._told = False
 
     @cached_property
     def resolver(self) -> Resolver:
@@ -73,9 +74,9 @@ class RequestState:
         return self.resolve().identity
 
     def resolve(self, *, mint: bool = False) -> Resolution:
-        known = "resolver" in vars(self) and self.resolver.is_resolved
         resolution = self.resolver.resolve(mint=mint and self.may_mint)
-        if not known:
+        if not self._told:
+            self._told = True
             self._emit(signals.identity_resolved, identity=resolution.identity)
         return resolution
 
@@ -124,7 +125,7 @@ class RequestState:
             return renewed
         replacement = self.bearer()
         if replacement is None:
-            raise denial("session_expired") if self.resolver.has_ended else LoginRequired()
+            raise denial("session_expired") if self.resolver.ended else LoginRequired()
         return replacement
 
     # May they

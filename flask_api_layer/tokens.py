@@ -70,11 +70,15 @@ class Tokens:
             checked = self._identities.welcome(session, replace(tokens, user=record))
             if isinstance(checked.answer, Identity):
                 return Grant(checked.session, replace(checked.answer, kind="guest"))
+        self.rest_guests()
+        return None
+
+    def rest_guests(self) -> None:
+        """Leave the guest endpoint alone for 30 s: what it gave was of no use, and more of it would not be either."""
         self._guests_rest_until = time.monotonic() + _GUESTS_REST_SECONDS
         _log.warning(
             "the guest endpoint gave no usable token; it is left alone for %d s", _GUESTS_REST_SECONDS
         )
-        return None
 
     def _ask_for_guest(self) -> TokenSet | None:
         try:

@@ -136,7 +136,7 @@ def refresh() -> ResponseReturnValue:
     state.touch()
     session = state.resolver.force_refresh()
     if session is None:
-        raise denial("session_expired") if state.resolver.has_ended else LoginRequired()
+        raise denial("session_expired") if state.resolver.ended else LoginRequired()
     return jsonify(success=True, data={"expires_in": session.seconds_left(state.host.clock())})
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from threading import Lock
 from typing import ParamSpec, Protocol, TypeVar
 
-from flask_api_layer.errors import StoreDown
+from flask_api_layer.errors import StoreBusy, StoreDown
 from flask_api_layer.types import Store
+
+_log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,6 +77,9 @@ class Breaker:
         self._admit()
         try:
             answer = method(*args, **kwargs)
+        except StoreBusy:
+            # Waiting in our own queue is no failure of the store.
+            raise
         except StoreDown as error:
             self._open(str(error))
             raise
@@ -92,6 +98,7 @@ class Breaker:
                 self._resting_until = self._clock() + self._rest
 
     def _open(self, reason: str) -> None:
+        _log.warning("the store failed and is left alone for %g s: %s", self._rest, reason)
         with self._lock:
             self._reason = reason
             self._resting_until = self._clock() + self._rest

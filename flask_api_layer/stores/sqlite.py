@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import Lock
 from weakref import WeakSet
 
-from flask_api_layer.errors import StoreDown
+from flask_api_layer.errors import StoreBusy, StoreDown
 
 GET = "SELECT value FROM api_layer WHERE key = :key AND expires > :now"
 PUT = """
@@ -138,7 +138,7 @@ class SQLiteStore:
     def _connected(self) -> Iterator[sqlite3.Connection]:
         deadline = time.monotonic() + self._timeout
         if not self._lock.acquire(timeout=self._timeout):
-            raise StoreDown(f"The store {self._path!r} is busy: other threads wait for it.")
+            raise StoreBusy(f"The store {self._path!r} is busy: other threads wait for it.")
         try:
             yield self._connection(deadline)
         except (sqlite3.Error, OSError) as error:
