@@ -97,7 +97,7 @@ class Service:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
-    def log_tail(self, lines: int = 15) -> str:
+    def log_tail(self, lines: int = 60) -> str:
         return "\n".join(self.log.read_text("utf-8", errors="replace").splitlines()[-lines:])
 
 
@@ -158,9 +158,10 @@ def start(options: Options, services: list[Service]) -> None:
     port = choose_port(options.port, "storefront", besides=backend_port)
     environ = dict(os.environ)
     backend = backend_environ(options.data, environ)
-    services.append(serve("backend", backend_port, "/v1/categories", options.data, backend))
+    # Its counters and faults live in the process.
+    services.append(serve("backend", backend_port, "/v1/categories", options.data, backend, workers=1))
     storefront = storefront_environ(options.data, backend_port, environ)
-    services.append(serve("storefront", port, "/healthz", options.data, storefront))
+    services.append(serve("storefront", port, "/healthz", options.data, storefront, workers=2))
 
 
 def backend_environ(data: Path, environ: dict[str, str]) -> dict[str, str]:
@@ -219,12 +220,14 @@ def port_number(text: str) -> int:
     return number
 
 
-def serve(name: str, port: int, probe: str, data: Path, environ: Mapping[str, str]) -> Service:
-    """A running gunicorn: one worker, eight threads, on the loopback interface only."""
+def serve(
+    name: str, port: int, probe: str, data: Path, environ: Mapping[str, str], *, workers: int
+) -> Service:
+    """A running gunicorn with eight threads for each worker, on the loopback interface only."""
     log = data / f"{name}.log"
     command = [sys.executable, "-m", "gunicorn", f"example_app.{name}:create_app()"]
-    command += ["--bind", f"{HOST}:{port}", "--worker-class", "gthread", "--workers", "1", "--threads", "8"]
-    command += ["--graceful-timeout", "2", "--no-control-socket"]
+    command += ["--bind", f"{HOST}:{port}", "--worker-class", "gthread", "--workers", str(workers)]
+    command += ["--threads", "8", "--graceful-timeout", "2", "--no-control-socket"]
     with log.open("wb") as output:
         # A group of its own: Ctrl-C reaches the launcher alone, which then stops the servers in order.
         process = subprocess.Popen(

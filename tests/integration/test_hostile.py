@@ -11,9 +11,7 @@ import pytest
 from flask import Blueprint, Flask
 from werkzeug.test import TestResponse
 
-from flask_api_layer import ApiLayer, ConfigError, StoreDown, current_user, login_required
-from flask_api_layer.signals import token_refreshed
-from flask_api_layer.stores import MemoryStore
+from flask_api_layer import ApiLayer, ConfigError, current_user, login_required
 from tests.processes import ShopBackend
 
 from .apps import serve
@@ -32,6 +30,7 @@ from .visitors import (
     grant,
     layered,
     plain,
+    record,
     set_cookies,
 )
 from .wire import call, exchange, head
@@ -42,6 +41,7 @@ EXPIRED: Answers = {
     "POST auth/refresh": grant(
         "t2", refreshToken="r2", expiresIn=900, user={"id": 7, "type": "user", "roles": ["admin"]}
     ),
+    "GET auth/me": record(),
 }
 
 
@@ -143,25 +143,25 @@ def _follow(browser: Browser, path: str) -> TestResponse:
     """The answer at the end of the redirects, or after five of them."""
     response = browser.visit(path)
     for _ in range(5):
-        if response.location is None:
+        target = response.headers.get("Location")
+        if target is None:
             break
-        response = browser.visit(response.location.removeprefix("https://localhost").partition("#")[0])
+        response = browser.visit(target.removeprefix("https://localhost").partition("#")[0])
     return response
 
 
-# B1.4
+# B1.4, B4.5
+@pytest.mark.parametrize("start", ["/account", "its own address"])
 @pytest.mark.parametrize(
     ("login_url", "rule"), [("/login", "/login/"), ("/login/", "/login/"), ("/giri%C5%9F", "/giriş")]
 )
-@pytest.mark.parametrize("start", ["/account", "/login/", "/giri%C5%9F"])
 def test_the_login_page_is_reached_however_its_address_is_spelled(
     make_app: MakeApp, login_url: str, rule: str, start: str
 ) -> None:
     app = _account(make_app(NOWHERE, login_url=login_url, protected_by_default=True))
     app.add_url_rule(rule, view_func=lambda: "log in here", endpoint="login-page")
-    response = _follow(plain(app), start)
-    assert (response.status_code, response.text) in [(200, "log in here"), (404, response.text)]
-    assert start != "/account" or response.text == "log in here"
+    response = _follow(plain(app), login_url if start == "its own address" else start)
+    assert (response.status_code, response.text) == (200, "log in here")
 
 
 # B1.4
@@ -207,12 +207,13 @@ def test_an_endpoint_that_looks_like_a_path_is_no_500(make_app: MakeApp, gated: 
 
 
 # B7.2
-def test_a_control_character_in_a_query_is_no_500(make_app: MakeApp) -> None:
-    with StubBackend({"GET products": (200, [])}) as stub:
+@pytest.mark.parametrize(("query", "sent"), [("a=\x01", "a=%01"), ("a=\r\nX: y", "a=%0D%0AX:%20y")])
+def test_a_control_character_in_a_query_is_no_500(make_app: MakeApp, query: str, sent: str) -> None:
+    with StubBackend({f"GET products?{sent}": (200, ["found"])}) as stub:
         app = make_app(stub.url, proxy_routes={"**": "*"}, proxy_public=["**"])
-        answer = call(app, "/api/products", headers=SCRIPT.items(), environ={"QUERY_STRING": "a=\x01"})
-        assert (answer.status, answer.json()["code"]) == (400, "bad_request")
-        assert stub.endpoints == []
+        answer = call(app, "/api/products", headers=SCRIPT.items(), environ={"QUERY_STRING": query})
+        assert (answer.status, answer.json()) == (200, ["found"])
+        assert "X" not in stub.calls[0].headers
 
 
 # B7.5
@@ -226,14 +227,13 @@ def test_a_transfer_coding_that_nobody_undoes_is_refused(make_app: MakeApp) -> N
 
 
 # B2.1, B7.1
-@pytest.mark.parametrize("path", ["/api/auth/login.json", "/api/auth/login", "/api/auth/LOGIN;v=1/"])
+@pytest.mark.parametrize("path", ["/api/auth/login.json", "/api/auth/LOGIN;v=1/"])
 def test_the_login_endpoint_is_not_proxied_under_another_spelling(make_app: MakeApp, path: str) -> None:
-    with StubBackend({"POST auth/login.json": grant()}) as stub:
-        app = make_app(stub.url, proxy_routes={"**": "*"}, proxy_public=["**"])
-        response = plain(app).fetch(
-            path, method="PUT" if path == "/api/auth/login" else "POST", json=CREDENTIALS
+    with StubBackend({f"POST {path.removeprefix('/api/')}": grant()}) as stub:
+        response = plain(make_app(stub.url, proxy_routes={"**": "*"}, proxy_public=["**"])).post(
+            path, json=CREDENTIALS
         )
-        assert response.status_code == (405 if path == "/api/auth/login" else 404)
+        assert_problem(response, 404, "no_route")
         assert stub.endpoints == []
 
 
@@ -255,60 +255,3 @@ def test_the_blueprint_is_registered_once() -> None:
         app.register_blueprint(layer.blueprint)
         with pytest.raises(ConfigError, match="twice"):
             app.register_blueprint(layer.blueprint, name="b2", url_prefix="/b2")
-
-
-class _Forgetful:
-    """A store whose next write fails when a test says so.
-
-    :param lasts: and everything after it, until :attr:`is_down` is taken back.
-    """
-
-    def __init__(self, *, lasts: bool) -> None:
-        self._store = MemoryStore()
-        self._lasts = lasts
-        self.is_down = False
-
-    def get(self, key: str) -> bytes | None:
-        if self._lasts:
-            self._check()
-        return self._store.get(key)
-
-    def put(self, key: str, value: bytes, ttl: float) -> None:
-        self._check()
-        self._store.put(key, value, ttl)
-
-    def put_if_absent(self, key: str, value: bytes, ttl: float) -> bool:
-        self._check()
-        return self._store.put_if_absent(key, value, ttl)
-
-    def delete_if_equal(self, key: str, value: bytes) -> bool:
-        if self._lasts:
-            self._check()
-        return self._store.delete_if_equal(key, value)
-
-    def _check(self) -> None:
-        if self.is_down:
-            self.is_down = self._lasts
-            raise StoreDown("the store is away")
-
-
-# B6.7
-@pytest.mark.parametrize("lasts", [False, True])
-def test_a_successor_that_could_not_be_written_down_is_not_lost(lasts: bool) -> None:
-    store = _Forgetful(lasts=lasts)
-
-    def fail(sender: object, **_: object) -> None:
-        store.is_down = True
-
-    with StubBackend(EXPIRED) as stub, layered(stub.url, store=store) as (app, layer):
-        app.register_blueprint(layer.blueprint)
-        browser = plain(_account(app))
-        browser.log_in()
-        late = browser.on(app)
-        with token_refreshed.connected_to(fail, sender=app):
-            response = browser.visit("/account")
-        assert (response.text, list(set_cookies(response))) == ("7", [USER])
-        store.is_down = False
-        found = late.visit("/account")
-        assert (found.text, list(set_cookies(found))) == ("7", [USER])
-        assert stub.endpoints.count("POST auth/refresh") == 1

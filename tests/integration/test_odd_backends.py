@@ -1,4 +1,4 @@
-"""Backends that answer oddly: no one is logged in or out by it, and no token leaks."""
+"""Backends and stores that answer oddly: no one is logged in or out by it, and no token leaks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_api_layer import current_user, guest_allowed, login_required
-from flask_api_layer.signals import registered
+from flask_api_layer import StoreDown, current_user, guest_allowed, login_required
+from flask_api_layer.signals import registered, token_refreshed
+from flask_api_layer.stores import MemoryStore
 from tests.raw_server import Peer, RawServer, Script
 
 from .visitors import (
@@ -28,6 +29,7 @@ from .visitors import (
     assert_problem,
     grant,
     heard,
+    layered,
     plain,
     record,
     set_cookies,
@@ -129,8 +131,9 @@ def test_a_guest_token_in_a_login_answer_is_no_user(make_app: MakeApp) -> None:
         assert browser.visit("/open").text != "user"
 
 
-# B4.3
-def test_a_refresh_that_is_silent_about_roles_takes_none_away(make_app: MakeApp) -> None:
+# B4.3: in the worker that knows the login, and in one that never saw it
+@pytest.mark.parametrize("worker", ["same", "other"])
+def test_a_refresh_that_is_silent_about_roles_takes_none_away(make_app: MakeApp, worker: str) -> None:
     admin = {"id": 7, "type": "user", "roles": ["admin"]}
     answers: Answers = {
         "POST auth/login": grant("t1", refreshToken="r1", expiresIn=1e-6, user=admin),
@@ -140,22 +143,10 @@ def test_a_refresh_that_is_silent_about_roles_takes_none_away(make_app: MakeApp)
     with StubBackend(answers) as stub:
         browser = plain(_shop(make_app(stub.url)))
         browser.log_in()
+        if worker == "other":
+            browser = browser.on(_shop(make_app(stub.url)))
         assert [browser.visit("/admin").text for _ in range(2)] == ["admins", "admins"]
         assert stub.endpoints.count("POST auth/refresh") == 1
-
-
-# B4.3: in a worker that never saw the login
-def test_a_refresh_that_is_silent_about_roles_takes_none_away_in_another_worker(make_app: MakeApp) -> None:
-    admin = {"id": 7, "type": "user", "roles": ["admin"]}
-    answers: Answers = {
-        "POST auth/login": grant("t1", refreshToken="r1", expiresIn=1e-6, user=admin),
-        "POST auth/refresh": grant("t2", refreshToken="r2", expiresIn=900, user={"id": 7, "type": "user"}),
-        "GET auth/me": record(roles=["admin"]),
-    }
-    with StubBackend(answers) as stub:
-        browser = plain(make_app(stub.url))
-        browser.log_in()
-        assert browser.on(_shop(make_app(stub.url))).visit("/admin").text == "admins"
 
 
 # B2.2
@@ -240,3 +231,65 @@ def test_a_guest_token_that_fits_in_no_cookie_makes_no_guest(make_app: MakeApp) 
         assert (refused.status_code, set_cookies(refused)) == (503, {})
         assert browser.visit("/cart").text == "anonymous"
         assert stub.endpoints == ["POST auth/guest"]
+
+
+class _Forgetful:
+    """A store whose next write fails when a test says so.
+
+    :param lasts: and everything after it, until :attr:`is_down` is taken back.
+    """
+
+    def __init__(self, *, lasts: bool) -> None:
+        self._store = MemoryStore()
+        self._lasts = lasts
+        self.is_down = False
+
+    def get(self, key: str) -> bytes | None:
+        if self._lasts:
+            self._check()
+        return self._store.get(key)
+
+    def put(self, key: str, value: bytes, ttl: float) -> None:
+        self._check()
+        self._store.put(key, value, ttl)
+
+    def put_if_absent(self, key: str, value: bytes, ttl: float) -> bool:
+        self._check()
+        return self._store.put_if_absent(key, value, ttl)
+
+    def delete_if_equal(self, key: str, value: bytes) -> bool:
+        if self._lasts:
+            self._check()
+        return self._store.delete_if_equal(key, value)
+
+    def _check(self) -> None:
+        if self.is_down:
+            self.is_down = self._lasts
+            raise StoreDown("the store is away")
+
+
+# B6.7
+@pytest.mark.parametrize("lasts", [False, True])
+def test_a_successor_that_could_not_be_written_down_is_not_lost(lasts: bool) -> None:
+    store = _Forgetful(lasts=lasts)
+
+    def fail(sender: object, **_: object) -> None:
+        store.is_down = True
+
+    user = {"id": 7, "type": "user"}
+    answers: Answers = {
+        "POST auth/login": grant("t1", refreshToken="r1", expiresIn=1e-6, user=user),
+        "POST auth/refresh": grant("t2", refreshToken="r2", expiresIn=900, user=user),
+    }
+    with StubBackend(answers) as stub, layered(stub.url, store=store) as (app, layer):
+        app.register_blueprint(layer.blueprint)
+        browser = plain(_shop(app))
+        browser.log_in()
+        late = browser.on(app)
+        with token_refreshed.connected_to(fail, sender=app):
+            response = browser.visit("/account")
+        assert (response.text, list(set_cookies(response))) == ("7", [USER])
+        store.is_down = False
+        found = late.visit("/account")
+        assert (found.text, list(set_cookies(found))) == ("7", [USER])
+        assert stub.endpoints.count("POST auth/refresh") == 1
