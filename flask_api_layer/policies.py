@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from posixpath import normpath
 from typing import Any
 
@@ -13,7 +13,7 @@ from flask.sansio.blueprints import Blueprint
 from .config import Config
 from .errors import ConfigError
 from .sansio.access import OPEN, PUBLIC, USER, Policy
-from .sansio.paths import same_page
+from .sansio.paths import target_path
 from .sansio.routes import PathSet, RoutePolicies
 
 _MARKS = "__api_layer_policies__"
@@ -71,10 +71,11 @@ class Ruling:
 
     policies: tuple[Policy, ...]
     excluded: bool = False
+    gates: bool = field(init=False)
 
-    @property
-    def gates(self) -> bool:
-        return any(policy.gates for policy in self.policies)
+    def __post_init__(self) -> None:
+        # Asked by every request, decided once.
+        object.__setattr__(self, "gates", any(policy.gates for policy in self.policies))
 
     @property
     def allows_guests(self) -> bool:
@@ -100,12 +101,12 @@ class ViewPolicies:
         )
         self._excluded = PathSet(config.excluded_routes, and_below=True)
         self._found: dict[tuple[str, str], Ruling | None] = {}
-        self._login_url = config.login_url
+        self._login_path = target_path(config.login_url).rstrip("/")
         self._default = Ruling((USER,)) if config.protected_by_default else UNRULED
 
     def without_view(self, path: str) -> Ruling:
         """For a path that no view serves: only PROTECTED_ROUTES hide whether there is one."""
-        if self._is_excluded(path) or same_page(self._login_url, path):
+        if self._is_excluded(path) or self._is_login(path):
             return UNRULED
         hidden = any(self._patterns.policy_for(reading) == USER for reading in _readings(path))
         return Ruling((USER,)) if hidden else UNRULED
@@ -117,11 +118,14 @@ class ViewPolicies:
             return Ruling(explicit.policies if explicit else (OPEN,), excluded=True)
         if explicit is not None:
             return explicit
-        rulings = [self._by_path(endpoint, reading) for reading in _readings(path)]
-        return next((ruling for ruling in rulings if ruling.gates), rulings[0])
+        first, *others = [self._by_path(endpoint, reading) for reading in _readings(path)]
+        return next((ruling for ruling in others if ruling.gates), first)
 
     def _is_excluded(self, path: str) -> bool:
-        return all(reading in self._excluded for reading in _readings(path))
+        return path in self._excluded and all(reading in self._excluded for reading in _readings(path))
+
+    def _is_login(self, path: str) -> bool:
+        return path.rstrip("/") == self._login_path
 
     def _explicit(self, endpoint: str, method: str) -> Ruling | None:
         """What was laid on the view itself or on its blueprint; looked up once per endpoint and method."""
@@ -147,7 +151,7 @@ class ViewPolicies:
 
     def _by_path(self, endpoint: str, path: str) -> Ruling:
         pattern = self._patterns.policy_for(path)
-        if same_page(self._login_url, path) and pattern in (None, USER):
+        if self._is_login(path) and pattern in (None, USER):
             # A gate in front of the login page would lock everybody out.
             return UNRULED
         if pattern is not None:
@@ -163,6 +167,6 @@ class ViewPolicies:
 
 def _readings(path: str) -> list[str]:
     """The path as it stands, and as a view that resolves dot segments itself would read it (``safe_join`` does)."""
-    if "\\" not in path and not {".", ".."}.intersection(path.split("/")):
+    if "/." not in path and "\\" not in path:
         return [path]
     return [path, normpath("/" + path.replace("\\", "/").lstrip("/"))]

@@ -235,7 +235,8 @@ def begin_request(
     :param root: the decoded path under which the app is mounted, by default SCRIPT_NAME.
     """
     if root is None:
-        root = wsgi_decoded(req.environ.get("SCRIPT_NAME", "")).rstrip("/")
+        name = req.environ.get("SCRIPT_NAME")
+        root = wsgi_decoded(name).rstrip("/") if name else ""
     state = RequestState(host, req, root=quote(root), guards_mount=guards_mount)
     setattr(req, _STATE, state)
     return state

@@ -19,7 +19,6 @@ PROBLEMS: Mapping[str, tuple[int, str, str]] = MappingProxyType(
         "bad_path": (400, "Bad path", "This path cannot be forwarded."),
         "uri_too_long": (414, "URI too long", "The address of this request is too long."),
         "no_route": (404, "Not found", "There is nothing at this address."),
-        "not_found": (404, "Not found", "There is nothing at this address."),
         "method_not_allowed": (405, "Method not allowed", "This method cannot be used here."),
         "payload_too_large": (413, "Payload too large", "The body of this request is too large."),
         "rate_limited": (429, "Too many requests", "Too many requests. Wait a moment and try again."),

@@ -217,11 +217,12 @@ def test_a_control_character_in_a_query_is_no_500(make_app: MakeApp, query: str,
 
 
 # B7.5
-def test_a_transfer_coding_that_nobody_undoes_is_refused(make_app: MakeApp) -> None:
+@pytest.mark.parametrize("environ", [{"CONTENT_LENGTH": "", "wsgi.input_terminated": True}, {}])
+def test_a_transfer_coding_that_nobody_undoes_is_refused(make_app: MakeApp, environ: dict[str, Any]) -> None:
     headers = [*SCRIPT.items(), ("Transfer-Encoding", "gzip, chunked")]
     with StubBackend({"POST products": (200, [])}) as stub:
         app = make_app(stub.url, proxy_routes={"**": "*"}, proxy_public=["**"])
-        answer = call(app, "/api/products", method="POST", headers=headers, body=b"x")
+        answer = call(app, "/api/products", method="POST", headers=headers, body=b"x", environ=environ)
         assert (answer.status, answer.json()["code"]) == (400, "bad_request")
         assert stub.endpoints == []
 
