@@ -86,16 +86,17 @@ class Identities:
     def follow(self, old: Session, new: Session, tokens: TokenSet) -> None:
         """After a refresh: it counts as a check when it says who the user is; else what is known keeps its age.
 
-        A record without roles must not take away those that are known.
+        A record without roles must not take away those that somebody has: what is known completes it, else ``me`` is asked.
         """
         if self._local is not None:
             return
         self._validations.carry(old.access_token, new.access_token)
         if tokens.user is None:
             return
-        known = self._validations.fresh(new.access_token)
-        silent = known is not None and {"roles", "role"}.isdisjoint(tokens.user)
-        self._learn(new, tokens, {**known.data, **tokens.user} if known and silent else tokens.user)
+        if not {"roles", "role"}.isdisjoint(tokens.user):
+            self._learn(new, tokens, tokens.user)
+        elif known := self._validations.fresh(new.access_token):
+            self._learn(new, tokens, {**known.data, **tokens.user})
 
     def forget(self, session: Session) -> None:
         """The token was refused somewhere: whatever was known about it counts no more."""
