@@ -112,11 +112,17 @@ def logout() -> ResponseReturnValue:
 def me() -> ResponseReturnValue:
     """Who is asking; makes no guest."""
     state = request_state()
+    state.touch()
+    wallet = state.resolver.wallet
+    session = wallet.session("user") or wallet.session("guest")
+    # First of all: who logged out is nobody, whatever the backend or this process still believe.
+    if session is not None and _is_buried(state, session):
+        raise LoginRequired()
     who = state.resolve()
     if who.identity.is_anonymous and who.identity.degraded:
         raise denial("backend_unavailable")
     session = state.resolver.current_session()
-    if who.identity.is_anonymous or session is None or _is_buried(state, session):
+    if who.identity.is_anonymous or session is None:
         raise denial("session_expired" if who.ended else "login_required")
     described = _described(who.identity, session)
     described["expires_in"] = session.seconds_left(state.host.clock())

@@ -23,6 +23,7 @@ DELETE_IF_EQUAL = "DELETE FROM api_layer WHERE key = :key AND value = :value AND
 
 # More rows leave than came since the last time, so the file settles at the size of what lives and reuses its pages.
 PURGE_EVERY = 50
+PROBE_SECONDS = 2.0
 PURGE = """
     DELETE FROM api_layer WHERE rowid IN
     (SELECT rowid FROM api_layer WHERE expires <= :now ORDER BY expires LIMIT 200)
@@ -111,12 +112,21 @@ class SQLiteStore:
 
     def problem(self) -> str | None:
         """Why the file cannot be written and what to do about it, or None."""
+        deadline = time.monotonic() + PROBE_SECONDS
+        while error := self._probe():
+            # Workers that start together make the file together; only who holds it for longer is a problem.
+            if not _is_locked(error) or time.monotonic() > deadline:
+                return str(error)
+            time.sleep(self._timeout / 4)
+        # Often asked before a server forks: let no worker inherit an open file.
+        self.close()
+        return None
+
+    def _probe(self) -> StoreDown | None:
         try:
             self.put("problem", b"", 0)
         except StoreDown as error:
-            return str(error)
-        # Often asked before a server forks: let no worker inherit an open file.
-        self.close()
+            return error
         return None
 
     def close(self) -> None:
@@ -213,6 +223,10 @@ def _file_at(path: str) -> tuple[int, int] | None:
 def _code(error: BaseException) -> int:
     """SQLite's primary result code; the high bytes only refine it."""
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
+
+
+def _is_locked(error: StoreDown) -> bool:
+    return error.__cause__ is not None and _code(error.__cause__) == sqlite3.SQLITE_BUSY
 
 
 def _advice(error: sqlite3.Error | OSError) -> str:
