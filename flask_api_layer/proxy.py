@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from flask import Response, request
 
-from .errors import BackendTimeout, BadGateway, LoginRequired, denial
+from .errors import BackendTimeout, BadGateway, denial
 from .sansio.headers import (
     Header,
     environ_headers,
@@ -97,7 +97,7 @@ def _bearer(state: RequestState, decision: Forward) -> str | None:
         return None
     token = state.bearer()
     if token is None:
-        raise LoginRequired() if state.resolver.ended is None else denial("session_expired")
+        raise state.nobody()
     return token
 
 

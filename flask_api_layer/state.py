@@ -13,7 +13,7 @@ from werkzeug.datastructures import Headers
 from . import signals
 from .app_state import AppState, app_state
 from .client import ApiClient
-from .errors import Audience, BackendUnavailable, Denial, LoginRequired, denial
+from .errors import Audience, BackendUnavailable, Denial, denial
 from .policies import UNRULED, Ruling
 from .resolver import Resolver
 from .sansio.access import Client, Deny, Policy
@@ -77,7 +77,7 @@ class RequestState:
         resolution = self.resolver.resolve(mint=mint and self.may_mint)
         if not self._told:
             self._told = True
-            self._emit(signals.identity_resolved, identity=resolution.identity)
+            self.tell(signals.identity_resolved, identity=resolution.identity)
         return resolution
 
     @property
@@ -125,8 +125,12 @@ class RequestState:
             return renewed
         replacement = self.bearer()
         if replacement is None:
-            raise denial("session_expired") if self.resolver.ended else LoginRequired()
+            raise self.nobody()
         return replacement
+
+    def nobody(self) -> Denial:
+        """The denial for a caller who has no session, or none any more."""
+        return denial("session_expired" if self.resolver.ended else "login_required")
 
     # May they
 
@@ -147,7 +151,7 @@ class RequestState:
     def _deny(self, verdict: Deny, identity: Identity) -> Denial:
         error = denial(verdict.code)
         if not isinstance(error, BackendUnavailable):
-            self._emit(signals.access_denied, identity=identity, error_code=verdict.code)
+            self.tell(signals.access_denied, identity=identity, error_code=verdict.code)
         return error
 
     # How it is said
@@ -215,7 +219,8 @@ class RequestState:
         if cookies or self._touched or self.resolver.asked:
             _keep_private(headers)
 
-    def _emit(self, signal: NamedSignal, **values: object) -> None:
+    def tell(self, signal: NamedSignal, **values: object) -> None:
+        """Tell the subscribers of a signal what happened in this request."""
         emit(signal, self.host.app, request_id=self.request_id, **values)
 
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from blinker import NamedSignal
 from flask import flash, jsonify, redirect, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -18,7 +17,6 @@ from .sansio.access import login_target, prefers_html
 from .sansio.bodies import BadBody, form_fields, json_object
 from .sansio.identity import Identity
 from .sansio.session import Session
-from .signals import emit
 from .state import RequestState, request_state
 from .tokens import Grant
 
@@ -55,7 +53,7 @@ def _enter(endpoint: Literal["login", "register"], *, status: int) -> ResponseRe
     except Denial as error:
         return _refused(state, error, fields)
     if endpoint == "register":
-        _emit(state, signals.registered, identity=grant.identity)
+        state.tell(signals.registered, identity=grant.identity)
     if not _is_form_navigation():
         return jsonify(success=True, data=_described(grant.identity, grant.session)), status
     if grant.session is None:
@@ -77,7 +75,7 @@ def _ask(state: RequestState, endpoint: Literal["login", "register"], fields: Ma
         return state.host.authority.tokens.login(endpoint, sent, guest_token=state.resolver.guest_token())
     except Denial as error:
         if endpoint == "login":
-            _emit(state, signals.login_failed, status=error.code, error_code=error.error_code)
+            state.tell(signals.login_failed, status=error.code, error_code=error.error_code)
         raise
 
 
@@ -91,9 +89,9 @@ def _start_session(state: RequestState, grant: Grant, session: Session) -> None:
     guest_session = resolver.wallet.session("guest")
     if guest_session is not None and state.host.config.guest_enabled:
         guest_identity = authority.identities.known_guest(guest_session)
-        _emit(state, signals.guest_upgraded, guest=guest_identity, user=grant.identity)
+        state.tell(signals.guest_upgraded, guest=guest_identity, user=grant.identity)
     resolver.enter(session)
-    _emit(state, signals.logged_in, identity=grant.identity)
+    state.tell(signals.logged_in, identity=grant.identity)
 
 
 def logout() -> ResponseReturnValue:
@@ -103,7 +101,7 @@ def logout() -> ResponseReturnValue:
     session = state.resolver.leave()
     if session is not None:
         state.host.authority.calls.logout(session)
-    _emit(state, signals.logged_out, session_id=session.id if session else None)
+    state.tell(signals.logged_out, session_id=session.id if session else None)
     if _is_form_navigation():
         return redirect(state.root + state.host.config.after_logout_url, 303)
     return "", 204
@@ -123,7 +121,7 @@ def me() -> ResponseReturnValue:
         raise denial("backend_unavailable")
     session = state.resolver.current_session()
     if who.identity.is_anonymous or session is None:
-        raise denial("session_expired" if who.ended else "login_required")
+        raise state.nobody()
     described = _described(who.identity, session)
     described["expires_in"] = session.seconds_left(state.host.clock())
     return jsonify(success=True, data=described)
@@ -142,7 +140,7 @@ def refresh() -> ResponseReturnValue:
     state.touch()
     session = state.resolver.force_refresh()
     if session is None:
-        raise denial("session_expired") if state.resolver.ended else LoginRequired()
+        raise state.nobody()
     return jsonify(success=True, data={"expires_in": session.seconds_left(state.host.clock())})
 
 
@@ -255,7 +253,3 @@ def _reasons(error: Denial) -> list[str]:
     """What to tell a person: the messages of the fields, else the one of the whole."""
     texts = [text for messages in (error.errors or {}).values() for text in messages]
     return [text[:_LONGEST_REASON] for text in texts[:_MOST_REASONS]] or [error.detail]
-
-
-def _emit(state: RequestState, signal: NamedSignal, **values: object) -> None:
-    emit(signal, state.host.app, request_id=state.request_id, **values)
