@@ -1,6 +1,7 @@
 """Put a Flask app in front of a JWT API: sealed httpOnly cookies, guests, role-gated views and a proxy."""
 
 from .backends import Backend, Request
+from .callbacks import ProxyAnswer, ProxyCall
 from .client import ApiClient, ApiResponse
 from .config import Config
 from .decorators import guest_allowed, login_required, public
@@ -44,6 +45,8 @@ __all__ = [
     "Identity",
     "LoginRequired",
     "NetworkError",
+    "ProxyAnswer",
+    "ProxyCall",
     "RateLimited",
     "Request",
     "RequestTimeout",

@@ -15,8 +15,10 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from .authority import Authority
 from .backends import Backend
+from .callbacks import Callbacks
 from .calls import BackendCalls
 from .config import Config
+from .deployment import Deployment
 from .errors import Audience
 from .identities import Identities, LocalCheck
 from .jwt import RemoteKeys, Verifier
@@ -27,13 +29,15 @@ from .sansio.access import Policy
 from .sansio.addresses import rate_key
 from .sansio.cookies import CookieStyle
 from .sansio.paths import is_under, local_target, same_page, target_path
-from .sansio.proxying import TOKEN_ENDPOINTS, ProxyRoutes
+from .sansio.proxy_routes import TOKEN_ENDPOINTS
 from .sansio.routes import PathSet
 from .sessions import CookieSeal, Ledger, Sealer
 from .tokens import Tokens
 from .transport import Transport
 from .types import Store
+from .upstreams import Upstreams
 from .validations import Validations
+from .wallet import CookieTerms
 
 EXTENSION = "api_layer"
 MOUNT = "api_layer.mount"
@@ -67,6 +71,7 @@ class AppState:
     """What one app needs of the layer; it stands in ``app.extensions["api_layer"]``.
 
     :param protected: blueprints that were given a policy with ``layer.protect``.
+    :param callbacks: of the layer.
     :param audience: tells a denial to whom the current request's answer goes.
     """
 
@@ -79,10 +84,12 @@ class AppState:
         transport: Transport,
         store: Store,
         protected: Mapping[Blueprint, Policy],
+        callbacks: Callbacks,
         audience: Callable[[], Audience],
     ) -> None:
         self.app = app
         self.audience = audience
+        self.callbacks = callbacks
         self.config = config
         self.transport = transport
         self.clock = time.time
@@ -93,15 +100,27 @@ class AppState:
             samesite=config.cookie_samesite,
         )
         sealer = Sealer(config.secret_keys)
-        self.cookie_seal = CookieSeal(sealer)
         self.authority = _authority(
             app, config, backend, transport, Ledger(store, sealer, grace=config.refresh_grace)
         )
         self.policies = ViewPolicies(app, config, protected)
-        sealed = (backend.endpoints[name] for name in TOKEN_ENDPOINTS)
-        self.proxy_routes = ProxyRoutes(config.proxy_routes, sealed=[path for path in sealed if path])
+        sealed = [path for name in TOKEN_ENDPOINTS if (path := backend.endpoints[name])]
+        self.upstreams = Upstreams(transport, config.proxy_routes, token_endpoints=sealed)
+        self.deployment = Deployment(lambda: self.upstreams.has_streams)
         self.proxy_public = PathSet(config.proxy_public)
-        self.guest_limit = GuestLimit(config.guest_mint_limit)
+        self.cookie_terms = CookieTerms(
+            style=self.style,
+            seal=CookieSeal(sealer),
+            limits={"user": config.cookie_max_age, "guest": config.guest_max_age},
+            refreshable=self.authority.renewals.are_possible,
+        )
+        self.terms = Terms(
+            guests_enabled=config.guest_enabled,
+            fallback=config.guest_fallback,
+            leeway=config.refresh_leeway,
+            clock=self.clock,
+            admit_guest=GuestLimit(config.guest_mint_limit).admits,
+        )
         self._next_deny = PathSet(config.next_deny)
 
     @property
@@ -126,15 +145,6 @@ class AppState:
         if same_page(self.config.login_url, path) or self.is_api_path(path):
             return None
         return None if path in self._next_deny else target
-
-    def terms(self, address: str | None) -> Terms:
-        return Terms(
-            guests_enabled=self.config.guest_enabled,
-            fallback=self.config.guest_fallback,
-            leeway=self.config.refresh_leeway,
-            clock=self.clock,
-            admit_guest=lambda: self.guest_limit.admits(address),
-        )
 
 
 def remember_mount(app: Flask, mount: Mount) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import weakref
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import requests
 from flask import Blueprint, Flask
@@ -15,15 +17,19 @@ from flask.sansio.blueprints import BlueprintSetupState
 from . import proxy, views
 from .app_state import EXTENSION, MOUNT, AppState, Mount, app_state, remember_mount
 from .backends import PRESETS, Backend
+from .callbacks import Callbacks, ProxyAnswer, ProxyCall
 from .client import ApiClient
 from .config import Config
+from .config.checks import NO_SUGGESTION, Check, SettingError
+from .config.proxy import proxy_routes
+from .config.urls import backend_url
 from .errors import ConfigError
 from .globals import current_user
 from .guard import Guard
 from .hooks import after_request, before_request
 from .policies import refuse_contradiction
 from .sansio.access import GUEST, PUBLIC, Policy
-from .sansio.proxying import PROXY_METHODS
+from .sansio.proxy_routes import PROXY_METHODS, ProxyRoute
 from .state import request_state
 from .stores import store_from_url
 from .transport import Transport
@@ -33,7 +39,12 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 
+P = TypeVar("P", bound=Callable[[ProxyCall], object])
+A = TypeVar("A", bound=Callable[[ProxyAnswer], object])
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
+_UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class ApiLayer:
@@ -71,6 +82,9 @@ class ApiLayer:
         self._session = session
         self._settings = settings
         self._protected: dict[SansioBlueprint, Policy] = {}
+        self._callbacks = Callbacks()
+        self._routes: list[ProxyRoute] = []
+        self._upstreams: dict[str, tuple[str, tuple[ProxyRoute, ...]]] = {}
         self._apps: list[weakref.ref[Flask]] = []
         self.blueprint = _blueprint()
         if app is not None:
@@ -93,11 +107,15 @@ class ApiLayer:
             app,
             config,
             backend=backend,
-            transport=_transport(config, self._session),
+            transport=_transport(config, config.backend_url, self._session, what="API_LAYER_BACKEND_URL"),
             store=store,
             protected=self._protected,
+            callbacks=self._callbacks,
             audience=lambda: request_state().audience(),
         )
+        host.upstreams.add(self._routes)
+        for name, (url, routes) in self._upstreams.items():
+            self._connect(host, name, url, routes)
         self._apps.append(weakref.ref(app))
         app.before_request(partial(before_request, host))
         app.after_request(after_request)
@@ -123,6 +141,55 @@ class ApiLayer:
         """
         return Guard(wsgi_app, app or self._only_app(), _policy(roles, guests=guests, public=False))
 
+    def proxy_route(self, pattern: str, methods: Collection[str] | str = ("GET",), **options: Any) -> None:
+        """One more entry of PROXY_ROUTES.
+
+        ``layer.proxy_route("reports/**", ["GET"], to="v2/reports/**", roles=["admin"], timeout=60)``
+
+        :param options: ``to``, ``roles``, ``auth``, ``request_headers``, ``response_headers``, ``timeout``, ``stream``, as in the
+            dict form of PROXY_ROUTES (docs/configuration.md).
+        :raises ConfigError: for an entry that cannot be, or a pattern that is there already.
+        """
+        routes = _routes({pattern: {"methods": methods, **options}}, what=f"proxy_route({pattern!r})")
+        self._routes += routes
+        for host in self._hosts():
+            host.upstreams.add(routes)
+
+    def add_upstream(self, name: str, url: str, routes: Mapping[str, Any]) -> None:
+        """A second API behind the same session, under ``<prefix>/<name>/``; it gets the same bearers.
+
+        ``layer.add_upstream("billing", "https://billing.example.com/v1", {"invoices/**": ["GET"]})``
+
+        :param url: its base URL.
+        :param routes: as in PROXY_ROUTES; patterns and ``to`` are relative to the upstream.
+        :raises ConfigError: for a name, URL or route that cannot be.
+        """
+        if not _UPSTREAM_NAME.fullmatch(name) or name == "auth":
+            raise ConfigError(
+                [
+                    f"the upstream name {name!r} must be one path segment of letters, digits, - and _, and not 'auth'"
+                ]
+            )
+        base_url = _checked(backend_url, url, what=f"add_upstream({name!r})")
+        found = _routes(routes, what=f"add_upstream({name!r})", upstream=name)
+        self._upstreams[name] = (base_url, found)
+        for host in self._hosts():
+            self._connect(host, name, base_url, found)
+
+    def _connect(self, host: AppState, name: str, url: str, routes: tuple[ProxyRoute, ...]) -> None:
+        transport = _transport(host.config, url, self._session, what=f"add_upstream({name!r})")
+        host.upstreams.add_upstream(name, transport, routes)
+
+    def before_proxy(self, callback: P) -> P:
+        """A decorator for a function that may change the headers of every proxied request (:class:`ProxyCall`)."""
+        self._callbacks.before_proxy.append(callback)
+        return callback
+
+    def after_proxy(self, callback: A) -> A:
+        """A decorator for a function that may change the headers of every proxied answer (:class:`ProxyAnswer`)."""
+        self._callbacks.after_proxy.append(callback)
+        return callback
+
     def client_for(self, token: str) -> ApiClient:
         """Calls to the backend with a token that you have, for jobs outside a request; needs an app context."""
         host = app_state()
@@ -135,12 +202,18 @@ class ApiLayer:
         )
 
     def _only_app(self) -> Flask:
-        apps = [app for app in (reference() for reference in self._apps) if app is not None]
+        apps = self._living_apps()
         if len(apps) != 1:
             raise ConfigError(
                 [f"guard() cannot choose among {len(apps)} apps; write guard(wsgi_app, ..., app=app)"]
             )
         return apps[0]
+
+    def _living_apps(self) -> list[Flask]:
+        return [app for app in (reference() for reference in self._apps) if app is not None]
+
+    def _hosts(self) -> list[AppState]:
+        return [app.extensions[EXTENSION] for app in self._living_apps()]
 
 
 def _blueprint() -> Blueprint:
@@ -192,10 +265,10 @@ def _open_store(config: Config) -> Store:
     return store
 
 
-def _transport(config: Config, session: requests.Session | None) -> Transport:
+def _transport(config: Config, url: str, session: requests.Session | None, *, what: str) -> Transport:
     try:
         return Transport(
-            config.backend_url,
+            url,
             connect_timeout=config.connect_timeout,
             read_timeout=config.read_timeout,
             total_timeout=config.total_timeout,
@@ -203,7 +276,23 @@ def _transport(config: Config, session: requests.Session | None) -> Transport:
             session=session,
         )
     except ValueError as error:
-        raise ConfigError([f"API_LAYER_BACKEND_URL: {error}"]) from error
+        raise ConfigError([f"{what}: {error}"]) from error
+
+
+def _routes(routes: Mapping[str, Any], *, what: str, upstream: str = "") -> tuple[ProxyRoute, ...]:
+    return _checked(partial(proxy_routes, upstream=upstream), routes, what=what)
+
+
+def _checked(check: Check[T], value: object, *, what: str) -> T:
+    """The value as the configuration would take it.
+
+    :raises ConfigError: with what is wrong, and what to write instead.
+    """
+    try:
+        return check(value)
+    except SettingError as fault:
+        hint = "" if fault.instead is NO_SUGGESTION else f"; write {fault.instead!r}"
+        raise ConfigError([f"{what}: {fault}{hint}"]) from None
 
 
 def _policy(roles: tuple[str, ...], *, guests: bool, public: bool) -> Policy:

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from .app_state import AppState, Mount
 from .errors import Denial, denial
 from .policies import Ruling
-from .sansio.access import AUTH, prefers_html
+from .sansio.access import AUTH, Policy, prefers_html
 from .sansio.paths import is_under, request_target, same_page
 from .sansio.proxying import Describe, Forward, Own, Refuse, decide
 from .state import RequestState, begin_request, request_state, state_of
@@ -18,6 +18,7 @@ def before_request(host: AppState) -> ResponseReturnValue | None:
     """Decide what the request needs; whoever may not enter is turned away here."""
     # Once, and not through the proxy: each touch of it costs a microsecond, and most requests need nothing else of ours.
     req = request._get_current_object()  # type: ignore[attr-defined]
+    host.deployment.look(req.environ)
     # Somebody may have asked before us (a url_value_preprocessor, say); what they learned must reach the answer.
     state = state_of(req) or begin_request(host, req)
     mount = host.mount
@@ -50,11 +51,15 @@ def _admit_api_call(state: RequestState, mount: Mount) -> ResponseReturnValue | 
         ),
         prefix=mount.prefix,
         upgrade=environ.get("HTTP_UPGRADE", ""),
-        routes=state.host.proxy_routes,
+        routes=state.host.upstreams.routes,
     )
     match decision:
-        case Forward():
+        case Forward(route):
             state.forward = decision
+            if route.auth == "user":
+                state.ruling = Ruling((Policy("user", route.roles),))
+            if route.roles:
+                state.gate(state.ruling.policies)
         case Describe(allow):
             return Response(status=204, headers={"Allow": allow})
         case Refuse():

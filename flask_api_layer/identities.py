@@ -103,6 +103,12 @@ class Identities:
         self._validations.forget(session.access_token)
         self._revalidations.forget(session.access_token)
 
+    def may_be_user(self, session: Session) -> bool:
+        """False when the session's token is known to be a guest's; nobody is asked."""
+        if known := self._validations.fresh(session.access_token):
+            return known.is_authenticated
+        return unverified_claims(session.access_token).get("type") != "guest"
+
     def known_guest(self, session: Session) -> Identity:
         """Who a guest is, as far as it is known without asking."""
         known = self._validations.fresh(session.access_token)

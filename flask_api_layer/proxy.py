@@ -5,29 +5,31 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote
 
 from flask import Response, request
+from werkzeug.datastructures import Headers
 
+from .callbacks import ProxyAnswer, ProxyCall
 from .errors import BackendTimeout, BadGateway, denial
 from .sansio.headers import (
     Header,
-    environ_headers,
     from_upstream,
     map_location,
     protective_headers,
+    revised_answer,
+    revised_request,
     to_upstream,
 )
 from .sansio.proxying import Forward
 from .state import RequestState, request_state
-from .transport import ClientLeft, StreamedReply, TimedOut, TransportError
+from .transport import ClientLeft, StreamedReply, TimedOut, Transport, TransportError
+from .uploads import CHUNK, BodyBroken, Upload, client_body
 
-_CHUNK = 65_536
 _REQUEST_LINE = "".join(map(chr, range(0x21, 0x7F)))
-_LONGEST_NUMBER = 18
-_NO_LIMIT = 10**_LONGEST_NUMBER
 
 
 class ProxiedResponse(Response):
@@ -36,12 +38,32 @@ class ProxiedResponse(Response):
     default_mimetype = None
 
 
-class _BodyBroken(Exception):
-    """The client's body ended early or grew too large; ``code`` is the problem code."""
+@dataclass(frozen=True, slots=True)
+class _Outbound:
+    """A request as it goes upstream; its bearer is added when it is sent."""
 
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
+    decision: Forward
+    transport: Transport
+    target: str
+    headers: list[Header]
+    upload: Upload | None
+
+    def send(self, body: bytes | Upload | None, token: str | None) -> StreamedReply:
+        headers = [*self.headers, ("Authorization", f"Bearer {token}")] if token else self.headers
+        route = self.decision.route
+        return self.transport.stream(
+            request.method,
+            self.target,
+            headers=headers,
+            body=body,
+            timeout=route.timeout,
+            pauses=route.stream,
+        )
+
+    def described(self) -> ProxyCall:
+        """The same for a callback."""
+        path = "/".join(self.decision.path.segments)
+        return ProxyCall(request.method, path, self.decision.route.upstream, Headers(self.headers))
 
 
 def forward(**_: Any) -> Response:
@@ -51,13 +73,14 @@ def forward(**_: Any) -> Response:
     if decision is None:
         # Only reached when somebody calls the view past the hooks.
         raise denial("no_route")
-    upload = _upload(state)
-    token = _bearer(state, decision)
     try:
-        upstream, added = _exchange(state, decision, upload, token)
+        body = _upload(state)
+        token = _bearer(state, decision)
+        outbound = _outbound(state, decision, body, has_bearer=token is not None)
+        upstream, added = _exchange(state, outbound, token)
         with _closed_on_error(upstream):
-            return _response(state, upstream, added)
-    except _BodyBroken as error:
+            return _response(state, outbound, upstream, added)
+    except BodyBroken as error:
         raise denial(error.code) from error
     except TimedOut as error:
         raise BackendTimeout() from error
@@ -66,21 +89,22 @@ def forward(**_: Any) -> Response:
 
 
 def _exchange(
-    state: RequestState, decision: Forward, upload: _Upload | None, token: str | None
+    state: RequestState, outbound: _Outbound, token: str | None
 ) -> tuple[StreamedReply, list[Header]]:
     """The backend's answer, after one more try where a 401 could be cured, and headers to add to it."""
-    upstream = _send(state, decision, upload, token)
+    body = outbound.upload
+    upstream = outbound.send(body, token)
     if upstream.status != 401 or token is None:
         return upstream, []
     with _closed_on_error(upstream):
         renewed = state.renew(token)
     if renewed is None:
         return upstream, []
-    if upload is not None and upload.copy is None:
+    if body is not None and body.copy is None:
         # The body is gone; the caller may send it again.
         return upstream, [("X-Auth-Refreshed", "1")]
     upstream.close()
-    return _send(state, decision, upload.copy if upload else None, renewed), []
+    return outbound.send(body.copy if body else None, renewed), []
 
 
 @contextmanager
@@ -93,7 +117,7 @@ def _closed_on_error(upstream: StreamedReply) -> Iterator[None]:
 
 
 def _bearer(state: RequestState, decision: Forward) -> str | None:
-    if decision.path.segments in state.host.proxy_public:
+    if decision.route.auth == "none" or decision.path.segments in state.host.proxy_public:
         return None
     token = state.bearer()
     if token is None:
@@ -101,14 +125,27 @@ def _bearer(state: RequestState, decision: Forward) -> str | None:
     return token
 
 
-def _send(
-    state: RequestState, decision: Forward, body: bytes | _Upload | None, token: str | None
-) -> StreamedReply:
-    transport = state.host.transport
+def _upload(state: RequestState) -> Upload | None:
+    config = state.host.config
+    return client_body(
+        request.environ, request.method, limit=config.proxy_max_body, keep=config.proxy_replay_body
+    )
+
+
+def _outbound(state: RequestState, decision: Forward, body: Upload | None, *, has_bearer: bool) -> _Outbound:
+    transport = state.host.upstreams.transport(decision.route.upstream)
     query = request.environ.get("QUERY_STRING", "")
-    target = f"{transport.base_path}/{decision.path.quoted()}" + (f"?{_sendable(query)}" if query else "")
+    target = f"{transport.base_path}/{decision.target.quoted()}" + (f"?{_sendable(query)}" if query else "")
     assert target.startswith(transport.base_path + "/")
-    return transport.stream(request.method, target, headers=_request_headers(state, body, token), body=body)
+    headers = _request_headers(state, decision, has_body=body is not None)
+    outbound = _Outbound(decision, transport, target, headers, body)
+    if not state.host.callbacks.before_proxy:
+        return outbound
+    call = outbound.described()
+    for callback in state.host.callbacks.before_proxy:
+        callback(call)
+    headers = revised_request(headers, call.headers.items(), has_bearer=has_bearer)
+    return _Outbound(decision, transport, target, headers, body)
 
 
 def _sendable(query: str) -> str:
@@ -116,99 +153,26 @@ def _sendable(query: str) -> str:
     return quote(query.encode("latin-1"), safe=_REQUEST_LINE)
 
 
-def _request_headers(state: RequestState, body: bytes | _Upload | None, token: str | None) -> list[Header]:
-    extra = frozenset(name.lower() for name in state.host.config.proxy_request_headers)
-    headers = to_upstream(environ_headers(request.environ), extra=extra, has_body=body is not None)
-    headers += [
+def _request_headers(state: RequestState, decision: Forward, *, has_body: bool) -> list[Header]:
+    extra = state.host.config.proxy_request_headers | decision.route.request_headers
+    headers = to_upstream(request.environ, extra=extra, has_body=has_body)
+    return [
+        *headers,
         ("X-Request-ID", state.request_id),
         ("X-Forwarded-For", request.remote_addr or "unknown"),
         ("X-Forwarded-Proto", request.scheme),
         ("X-Forwarded-Host", request.host),
     ]
-    return [*headers, ("Authorization", f"Bearer {token}")] if token else headers
 
 
-def _upload(state: RequestState) -> _Upload | None:
-    """The client's body, None when there is none to forward."""
-    environ, config = request.environ, state.host.config
-    length, coding = environ.get("CONTENT_LENGTH", ""), environ.get("HTTP_TRANSFER_ENCODING", "")
-    chunked = bool(coding)
-    if chunked and (length or coding.strip().lower() != "chunked"):
-        # Two framings of one body are how requests are smuggled (RFC 9112 6.3); other codings would be passed on undone.
-        raise denial("bad_request")
-    if request.method in ("GET", "HEAD") or not (length or chunked):
-        return None
-    stream: IO[bytes] = environ["wsgi.input"]
-    if chunked:
-        return _Upload(_chunked(stream, config.proxy_max_body), keep=config.proxy_replay_body)
-    if not (length.isascii() and length.isdigit()):
-        raise denial("bad_request")
-    if len(length) > _LONGEST_NUMBER or int(length) > (config.proxy_max_body or _NO_LIMIT):
-        raise denial("payload_too_large")
-    return _Upload(_sized(stream, int(length)), keep=config.proxy_replay_body)
-
-
-class _Upload:
-    """The client's body on its way up.
-
-    :param keep: bytes up to which it is also kept, so that it can be sent twice.
-    """
-
-    def __init__(self, chunks: Iterator[bytes], *, keep: int) -> None:
-        self._chunks = chunks
-        self._keep = keep
-        self._kept: list[bytes] | None = []
-        self._is_complete = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
-            self._keep -= len(chunk)
-            if self._keep < 0:
-                self._kept = None
-            if self._kept is not None:
-                self._kept.append(chunk)
-            yield chunk
-        self._is_complete = True
-
-    @property
-    def copy(self) -> bytes | None:
-        """The whole body, if it was small and has been read to its end."""
-        return b"".join(self._kept) if self._is_complete and self._kept is not None else None
-
-
-def _sized(stream: IO[bytes], size: int) -> Iterator[bytes]:
-    """Exactly ``size`` bytes; a body that ends early is never forwarded as if it were whole."""
-    while size > 0:
-        chunk = _read(stream, min(size, _CHUNK))
-        if not chunk:
-            raise _BodyBroken("bad_request")
-        size -= len(chunk)
-        yield chunk
-
-
-def _chunked(stream: IO[bytes], limit: int | None) -> Iterator[bytes]:
-    left = limit
-    # One byte more than is allowed tells that there is more; asking for a full chunk would wait for the client to send it.
-    while chunk := _read(stream, _CHUNK if left is None else min(_CHUNK, left + 1)):
-        if left is not None:
-            left -= len(chunk)
-            if left < 0:
-                raise _BodyBroken("payload_too_large")
-        yield chunk
-
-
-def _read(stream: IO[bytes], size: int) -> bytes:
-    try:
-        return stream.read(size)
-    except Exception as error:
-        # Every server has errors of its own for a broken body.
-        raise _BodyBroken("bad_request") from error
-
-
-def _response(state: RequestState, upstream: StreamedReply, added: list[Header]) -> Response:
-    headers = _response_headers(state, upstream) + added
-    small = upstream.read_small(_CHUNK)
+def _response(
+    state: RequestState, outbound: _Outbound, upstream: StreamedReply, added: list[Header]
+) -> Response:
+    headers = _response_headers(state, outbound, upstream) + added
+    small = upstream.read_small(CHUNK)
     if small is None:
+        if upstream.is_event_stream:
+            state.host.deployment.note_stream(request.environ)
         return _streamed(upstream, headers)
     if request.method == "HEAD" or upstream.status in (204, 304):
         # An empty list would become "Content-Length: 0", over what the backend said.
@@ -240,22 +204,29 @@ def _while_wanted(upstream: StreamedReply) -> Iterator[bytes]:
         raise ConnectionResetError(errno.ECONNRESET, "the client left") from error
 
 
-def _response_headers(state: RequestState, upstream: StreamedReply) -> list[Header]:
-    extra = frozenset(name.lower() for name in state.host.config.proxy_response_headers)
-    kept = from_upstream(upstream.headers, extra=extra)
-    headers = [header for header in (_placed(state, *header) for header in kept) if header is not None]
-    if upstream.status in (204, 304):
-        headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
-    return headers + protective_headers(headers)
+def _response_headers(state: RequestState, outbound: _Outbound, upstream: StreamedReply) -> list[Header]:
+    extra = state.host.config.proxy_response_headers | outbound.decision.route.response_headers
+    headers = []
+    for name, value in from_upstream(upstream.headers, extra=extra):
+        place = _placed(state, outbound, value) if name.lower() == "location" else value
+        if place is not None and not (name.lower() == "content-length" and upstream.status in (204, 304)):
+            headers.append((name, place))
+    headers += protective_headers(headers)
+    if not state.host.callbacks.after_proxy:
+        return headers
+    answer = ProxyAnswer(outbound.described(), upstream.status, Headers(headers))
+    for callback in state.host.callbacks.after_proxy:
+        callback(answer)
+    return revised_answer(headers, answer.headers.items())
 
 
-def _placed(state: RequestState, name: str, value: str) -> Header | None:
-    """The header, a Location mapped to our own paths; None for a place elsewhere."""
-    if name.lower() != "location":
-        return name, value
-    mount = state.host.mount
-    prefix = state.root + (mount.prefix if mount else "")
-    base_url = state.host.transport.base_url
-    asked = f"{base_url}/{state.forward.path.quoted()}" if state.forward else base_url
-    place = map_location(value, request_url=asked, base_url=base_url, prefix=prefix)
-    return None if place is None else (name, place)
+def _placed(state: RequestState, outbound: _Outbound, location: str) -> str | None:
+    """A Location mapped to our own paths; None for a place elsewhere."""
+    mount, base_url = state.host.mount, outbound.transport.base_url
+    return map_location(
+        location,
+        request_url=f"{base_url}/{outbound.decision.target.quoted()}",
+        base_url=base_url,
+        prefix=state.root + (mount.prefix if mount else ""),
+        public=outbound.decision.route.public,
+    )

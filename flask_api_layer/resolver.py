@@ -12,7 +12,7 @@ from .authority import Authority
 from .commits import TOO_LARGE, set_cookies
 from .errors import BackendUnavailable, StoreDown
 from .sansio.cascade import Ask, Facts, Guests, Resolution, next_step
-from .sansio.identity import Answer, Reason, Rejected, Trusted, Unreachable
+from .sansio.identity import Answer, Identity, Reason, Rejected, Trusted, Unreachable
 from .sansio.refresh import Ended, Outcome, Successor, Undecided
 from .sansio.session import Freshness, Session
 from .signals import emit
@@ -28,14 +28,14 @@ class Terms:
     """What a request may do about tokens.
 
     :param leeway: REFRESH_LEEWAY, seconds.
-    :param admit_guest: whether the limits let this client have a new guest now.
+    :param admit_guest: whether the limits let a client of this address have a new guest now.
     """
 
     guests_enabled: bool
     fallback: bool
     leeway: float
     clock: Callable[[], float]
-    admit_guest: Callable[[], bool]
+    admit_guest: Callable[[str | None], bool]
 
 
 class Resolver:
@@ -45,13 +45,17 @@ class Resolver:
     ``has_minted`` whether one was.
 
     :param sender: of the signals; the Flask app.
+    :param address: of the client.
     """
 
-    def __init__(self, wallet: Wallet, authority: Authority, terms: Terms, *, sender: object) -> None:
+    def __init__(
+        self, wallet: Wallet, authority: Authority, terms: Terms, *, sender: object, address: str | None
+    ) -> None:
         self.wallet = wallet
         self._authority = authority
         self._terms = terms
         self._sender = sender
+        self._address = address
         self._facts: Facts | None = None
         self._resolution: Resolution | None = None
         self.ended: Reason | None = None
@@ -59,6 +63,11 @@ class Resolver:
         self._read_only = False
         self._lost: set[str] = set()
         self.has_minted = False
+
+    @property
+    def known_identity(self) -> Identity | None:
+        """Who is asking, if somebody has wanted to know already."""
+        return self._resolution.identity if self._resolution else None
 
     @property
     def asked(self) -> bool:
@@ -111,6 +120,13 @@ class Resolver:
     def has_lost(self, token: str) -> bool:
         """Whether the session of this token ended in this request, because the backend refused it for good."""
         return token in self._lost
+
+    def is_users(self, token: str) -> bool:
+        """Whether a bearer is the user's, as far as it is known without asking."""
+        session = self.wallet.session("user")
+        if session is None or session.access_token != token:
+            return False
+        return self._authority.identities.may_be_user(session)
 
     def force_refresh(self) -> Session | None:
         """The session that this browser has, refreshed; None when there is none, or none any more.
@@ -229,7 +245,7 @@ class Resolver:
                 self._resolution = None
         self._carry_out(step)
         self.mint_failure = step.mint
-        return replace(step, ended=self.ended)
+        return step if step.ended == self.ended else replace(step, ended=self.ended)
 
     @property
     def _known(self) -> Facts:
@@ -292,7 +308,7 @@ class Resolver:
     def _mint(self) -> Answer:
         if self._read_only:
             return Unreachable()
-        if not self._terms.admit_guest():
+        if not self._terms.admit_guest(self._address):
             return Unreachable(limited=True)
         grant = self._authority.tokens.mint()
         if grant is None or grant.session is None or grant.identity is None:

@@ -15,6 +15,8 @@ refresh_failed         session_id, kind, reason: expired, revoked, network or un
 token_reuse            session_id, kind
 session_ended          session_id, reason
 access_denied          identity, error_code
+csrf_failed            error_code, why
+rate_limited           limit (such as "10 per 1 minute"), scope
 backend_unavailable    endpoint
 =====================  =====================================================================
 """
@@ -41,6 +43,8 @@ refresh_failed = _signals.signal("refresh-failed")
 token_reuse = _signals.signal("token-reuse")
 session_ended = _signals.signal("session-ended")
 access_denied = _signals.signal("access-denied")
+csrf_failed = _signals.signal("csrf-failed")
+rate_limited = _signals.signal("rate-limited")
 backend_unavailable = _signals.signal("backend-unavailable")
 
 

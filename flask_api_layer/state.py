@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from functools import cached_property
+import os
 from urllib.parse import quote, urlsplit
 
 from blinker import NamedSignal
@@ -42,29 +41,32 @@ class RequestState:
         self.ruling: Ruling = UNRULED
         self.forward: Forward | None = None
         self._guards_mount = guards_mount
+        self._resolver: Resolver | None = None
+        self._request_id: str | None = None
+        self._api: ApiClient | None = None
+        self._passed: list[tuple[Resolution, Policy]] = []
         self._touched = False
         self._finished = False
         self._told = False
 
-    @cached_property
+    @property
     def resolver(self) -> Resolver:
-        config = self.host.config
-        wallet = Wallet(
-            self.request.environ.get("HTTP_COOKIE", ""),
-            style=self.host.style,
-            seal=self.host.cookie_seal,
-            limits=(config.cookie_max_age, config.guest_max_age),
-            refreshable=self.host.authority.renewals.are_possible,
-        )
-        terms = self.host.terms(self.request.remote_addr)
-        resolver = Resolver(wallet, self.host.authority, terms, sender=self.host.app)
-        if self._finished:
-            resolver.freeze()
-        return resolver
+        if self._resolver is None:
+            host, environ = self.host, self.request.environ
+            wallet = Wallet(environ.get("HTTP_COOKIE", ""), host.cookie_terms)
+            self._resolver = Resolver(
+                wallet, host.authority, host.terms, sender=host.app, address=environ.get("REMOTE_ADDR")
+            )
+            if self._finished:
+                self._resolver.freeze()
+        return self._resolver
 
-    @cached_property
+    @property
     def request_id(self) -> str:
-        return kept_request_id(self.request.environ.get("HTTP_X_REQUEST_ID")) or uuid.uuid4().hex
+        if self._request_id is None:
+            kept = kept_request_id(self.request.environ.get("HTTP_X_REQUEST_ID"))
+            self._request_id = kept or os.urandom(16).hex()
+        return self._request_id
 
     # Who
 
@@ -72,6 +74,11 @@ class RequestState:
     def identity(self) -> Identity:
         """Who is asking; found out now if nobody wanted to know before."""
         return self.resolve().identity
+
+    @property
+    def known_identity(self) -> Identity | None:
+        """Who is asking, if somebody has wanted to know already."""
+        return self._resolver.known_identity if self._resolver is not None else None
 
     def resolve(self, *, mint: bool = False) -> Resolution:
         resolution = self.resolver.resolve(mint=mint and self.may_mint)
@@ -95,15 +102,17 @@ class RequestState:
 
     # Calls to the backend
 
-    @cached_property
+    @property
     def api(self) -> ApiClient:
-        return ApiClient(
-            self.host.transport,
-            bearer=self.bearer,
-            renew=self.renew,
-            public=self.host.proxy_public,
-            total_timeout=self.host.config.total_timeout,
-        )
+        if self._api is None:
+            self._api = ApiClient(
+                self.host.transport,
+                bearer=self.bearer,
+                renew=self.renew,
+                public=self.host.proxy_public,
+                total_timeout=self.host.config.total_timeout,
+            )
+        return self._api
 
     def bearer(self) -> str | None:
         """The token to call the backend with: the user's, else the guest's, else that of a new guest.
@@ -111,9 +120,15 @@ class RequestState:
         :raises Denial: when there is a session that cannot be used now, or the limit for new guests is reached.
         """
         token = self.resolver.bearer(mint=self.may_mint)
+        if token is not None and self._is_for_users and not self.resolver.is_users(token):
+            return None
         if token is None and (why := self.resolver.mint_failure):
             raise denial("rate_limited" if why == "limited" else "backend_unavailable")
         return token
+
+    @property
+    def _is_for_users(self) -> bool:
+        return self.forward is not None and self.forward.route.auth == "user"
 
     def renew(self, token: str) -> str | None:
         """The token to try once more after the backend refused this one; None when its answer stands.
@@ -143,10 +158,14 @@ class RequestState:
             if not policy.gates:
                 continue
             who = self.resolve(mint=policy.access == "guest")
+            if (who, policy) in self._passed:
+                # The hook has been here before the view's own wrapper.
+                continue
             config = self.host.config
             verdict = policy.check(who, guests_enabled=config.guest_enabled, fallback=config.guest_fallback)
             if isinstance(verdict, Deny):
                 raise self._deny(verdict, who.identity)
+            self._passed.append((who, policy))
 
     def _deny(self, verdict: Deny, identity: Identity) -> Denial:
         error = denial(verdict.code)
@@ -208,26 +227,28 @@ class RequestState:
     def finish(self, headers: Headers) -> None:
         """Write the queued cookies into the answer, once, and keep shared caches away from it."""
         self._finished = True
-        if "resolver" not in vars(self):
-            if self._touched:
-                _keep_private(headers)
-            return
-        cookies = self.resolver.set_cookies()
-        self.resolver.freeze()
-        for cookie in cookies:
-            headers.add("Set-Cookie", cookie)
-        if cookies or self._touched or self.resolver.asked:
+        if self._resolver is not None:
+            for cookie in self._resolver.set_cookies():
+                self._touched = True
+                headers.add("Set-Cookie", cookie)
+            self._resolver.freeze()
+            self._touched = self._touched or self._resolver.asked
+        if self._touched:
             _keep_private(headers)
 
     def tell(self, signal: NamedSignal, **values: object) -> None:
         """Tell the subscribers of a signal what happened in this request."""
-        emit(signal, self.host.app, request_id=self.request_id, **values)
+        if signal.receivers:
+            emit(signal, self.host.app, request_id=self.request_id, **values)
 
 
 def _keep_private(headers: Headers) -> None:
     """Over whatever the view or the backend said: a shared cache must never hold what depends on who asks."""
     headers["Cache-Control"] = "private, no-store"
-    vary = [name.strip() for name in ",".join(headers.getlist("Vary")).split(",") if name.strip()]
+    named = headers.getlist("Vary")
+    if named == ["Cookie"]:
+        return
+    vary = [name.strip() for name in ",".join(named).split(",") if name.strip()]
     if "*" not in vary and "cookie" not in (name.lower() for name in vary):
         headers["Vary"] = ", ".join([*vary, "Cookie"])
 
@@ -242,7 +263,7 @@ def begin_request(
     if root is None:
         name = req.environ.get("SCRIPT_NAME")
         root = wsgi_decoded(name).rstrip("/") if name else ""
-    state = RequestState(host, req, root=quote(root), guards_mount=guards_mount)
+    state = RequestState(host, req, root=quote(root) if root else "", guards_mount=guards_mount)
     setattr(req, _STATE, state)
     return state
 

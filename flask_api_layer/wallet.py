@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,27 +26,28 @@ class Change:
     replaces: Session | None = None
 
 
-class Wallet:
-    """Reads the two auth cookies when somebody asks for them, and collects their changes.
+@dataclass(frozen=True, slots=True)
+class CookieTerms:
+    """What all cookies of an app have in common.
 
     :param limits: seconds that a cookie of each kind lives at most.
     :param refreshable: the backend can refresh tokens.
     """
 
-    def __init__(
-        self,
-        header: str,
-        *,
-        style: CookieStyle,
-        seal: CookieSeal,
-        limits: tuple[int, int],
-        refreshable: bool,
-    ) -> None:
+    style: CookieStyle
+    seal: CookieSeal
+    limits: Mapping[Kind, int]
+    refreshable: bool
+
+
+class Wallet:
+    """Reads the two auth cookies of a ``Cookie`` header when somebody asks for them, and collects their changes."""
+
+    def __init__(self, header: str, terms: CookieTerms) -> None:
         self._header = header
-        self._style = style
-        self._seal = seal
-        self._limits: dict[Kind, int] = {"user": limits[0], "guest": limits[1]}
-        self._refreshable = refreshable
+        self._terms = terms
+        self._style = terms.style
+        self._seal = terms.seal
         self._sessions: dict[Kind, Session | None] = {}
         self._changes: dict[Kind, Change] = {}
 
@@ -79,8 +81,8 @@ class Wallet:
         """The ``Set-Cookie`` value of a change; None when the browser has nothing to delete."""
         if change.session is None:
             return self._style.delete(change.kind) if self.carries(change.kind) else None
-        limit = self._limits[change.kind]
-        age = max_age(change.session, limit=limit, refreshable=self._refreshable, now=now)
+        limit = self._terms.limits[change.kind]
+        age = max_age(change.session, limit=limit, refreshable=self._terms.refreshable, now=now)
         return self._style.set(change.kind, self._sealed(change.session), age)
 
     def has_room(self, session: Session, *, alone: bool = False) -> bool:

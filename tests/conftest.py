@@ -68,4 +68,4 @@ def make_app() -> Iterator[Callable[..., Flask]]:
 
     yield make
     for app in layers:
-        app.extensions["api_layer"].transport.close()
+        app.extensions["api_layer"].upstreams.close()

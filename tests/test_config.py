@@ -14,6 +14,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from flask_api_layer.config import SETTINGS, Config
 from flask_api_layer.errors import ConfigError
+from flask_api_layer.sansio.proxy_routes import ProxyRoute
 
 SECRET = "0123456789abcdef0123456789abcdef"
 BACKEND = "https://api.example.com/v1"
@@ -67,7 +68,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert found.store_url == "sqlite:////srv/instance/api-layer.sqlite3"
     assert (found.proxy_routes, found.proxy_public) == ((), ())
     assert (found.proxy_max_body, found.proxy_replay_body) == (None, 1024 * 1024)
-    assert found.proxy_request_headers == found.proxy_response_headers == ()
+    assert found.proxy_request_headers == found.proxy_response_headers == frozenset()
     assert (found.connect_timeout, found.read_timeout, found.total_timeout) == (2, 10, 30)
     assert found.pool_size == 32
     assert found.secret_keys == (SECRET.encode(),)
@@ -136,8 +137,8 @@ def test_config_cannot_be_changed() -> None:
         ("PROXY_PUBLIC", ["/products/**"], ("products/**",)),
         ("PROXY_MAX_BODY", 1, 1),
         ("PROXY_REPLAY_BODY", 0, 0),
-        ("PROXY_REQUEST_HEADERS", ["X-Tenant"], ("x-tenant",)),
-        ("PROXY_RESPONSE_HEADERS", ["Content-Security-Policy"], ("content-security-policy",)),
+        ("PROXY_REQUEST_HEADERS", ["X-Tenant"], frozenset(("x-tenant",))),
+        ("PROXY_RESPONSE_HEADERS", ["Content-Security-Policy"], frozenset(("content-security-policy",))),
         ("CONNECT_TIMEOUT", 0.2, 0.2),
         ("POOL_SIZE", 1, 1),
     ],
@@ -156,10 +157,65 @@ def test_proxy_routes_keep_their_order() -> None:
     found = config(PROXY_ROUTES={"products/**": ["GET", "POST"], "/orders/*/": ["DELETE"], "**": "*"})
     everything = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"))
     assert found.proxy_routes == (
-        ("products/**", frozenset(("GET", "POST"))),
-        ("orders/*", frozenset(("DELETE",))),
-        ("**", everything),
+        ProxyRoute(pattern="products/**", methods=frozenset(("GET", "POST"))),
+        ProxyRoute(pattern="orders/*", methods=frozenset(("DELETE",))),
+        ProxyRoute(pattern="**", methods=everything),
     )
+
+
+def test_a_proxy_route_may_have_options() -> None:
+    [route] = config(
+        PROXY_ROUTES={
+            "reports/*/**": {
+                "methods": ["GET"],
+                "to": "/v2/*/of/**",
+                "roles": ["admin"],
+                "request_headers": ["X-Tenant"],
+                "response_headers": ["X-Pages"],
+                "timeout": 60,
+                "stream": True,
+            }
+        }
+    ).proxy_routes
+    assert route == ProxyRoute(
+        pattern="reports/*/**",
+        methods=frozenset(("GET",)),
+        to="v2/*/of/**",
+        roles=frozenset(("admin",)),
+        auth="user",
+        request_headers=frozenset(("x-tenant",)),
+        response_headers=frozenset(("x-pages",)),
+        timeout=60,
+        stream=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"to": "v2"}, 'has no "methods"'),
+        ({"methods": ["GET"], "too": "v2"}, "did you mean 'to'?"),
+        ({"methods": ["GET"], "to": "a/../b"}, "to: the string 'a/../b' has a dot segment"),
+        ({"methods": ["GET"], "to": "v2/*"}, "the same order, or none"),
+        ({"methods": ["GET"], "to": "v2/**/x*"}, "a wildcard inside a segment"),
+        ({"methods": ["GET"], "to": "https://elsewhere.example/x"}, "relative to BACKEND_URL"),
+        ({"methods": ["GET"], "roles": []}, "lets nobody through"),
+        ({"methods": ["GET"], "roles": "admin"}, "roles: the string 'admin' is not a list"),
+        ({"methods": ["GET"], "roles": ["admin"], "auth": "none"}, "leave auth out"),
+        ({"methods": ["GET"], "auth": "admin"}, "auth: the string 'admin' is not one of"),
+        ({"methods": ["GET"], "request_headers": ["Cookie"]}, "may never cross the proxy"),
+        ({"methods": ["GET"], "response_headers": ["Set-Cookie"]}, "may never cross the proxy"),
+        ({"methods": ["GET"], "timeout": 0}, "timeout: the number 0 is no time at all"),
+        ({"methods": ["GET"], "stream": "yes"}, "stream: the string 'yes' is not a bool"),
+    ],
+)
+def test_an_option_that_cannot_be_is_named(options: dict[str, object], said: str) -> None:
+    assert said in problem(PROXY_ROUTES={"things/**": options})
+
+
+def test_a_pattern_with_two_open_ends_cannot_be_rewritten() -> None:
+    options = {"methods": ["GET"], "to": "v2"}
+    assert "more than one **" in problem(PROXY_ROUTES={"**/things/**": options})
 
 
 @pytest.mark.parametrize("debug", [True, False])
@@ -592,7 +648,7 @@ def test_from_prefixed_env(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.guest_credentials == {"username": "guest"}
     assert found.endpoints == {"refresh": None, "login": "token"}
     assert found.protected_routes == ("/account",)
-    assert [pattern for pattern, _ in found.proxy_routes] == ["products/**", "**"]
+    assert [route.pattern for route in found.proxy_routes] == ["products/**", "**"]
     assert (found.read_timeout, found.cookie_samesite) == (2.5, "None")
 
 

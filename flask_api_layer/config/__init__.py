@@ -11,6 +11,7 @@ from limits import RateLimitItem
 
 from ..errors import ConfigError
 from ..jwt.keys import StaticKeys
+from ..sansio.proxy_routes import ProxyRoute
 from .checks import SettingError, closest
 from .contradictions import contradictions
 from .settings import PREFIX, SETTINGS
@@ -28,7 +29,7 @@ class Config:
     Ages, times to live, leeways and timeouts are seconds; ``proxy_max_body`` and ``proxy_replay_body`` are bytes; ``pool_size`` is
     connections for each backend host. ``backend_url`` has no slash at its end. ``guest_mint_limit`` is empty for no limit.
     ``endpoints`` holds the overrides only (None: the backend has no such endpoint), as paths below ``backend_url``. Patterns of
-    views start with a slash, patterns of the proxy do not; ``proxy_routes`` are pairs of pattern and methods in declared order.
+    views start with a slash, patterns of the proxy do not; ``proxy_routes`` stand in declared order.
     ``None`` in ``allowed_token_types``, ``login_fields`` and ``register_fields`` is all of them, in ``jwt_issuer`` and
     ``jwt_audience`` that the claim is not looked at; ``revalidate_every`` 0 is never. With ``validate`` "local" there is either
     ``jwt_key`` or ``jwks_url``. ``secret_keys`` starts with the current key, then SECRET_KEY_FALLBACKS.
@@ -79,12 +80,12 @@ class Config:
     refresh_grace: float
     store_url: str = field(repr=False)  # may hold the password of a Redis
 
-    proxy_routes: tuple[tuple[str, frozenset[str]], ...]
+    proxy_routes: tuple[ProxyRoute, ...]
     proxy_public: tuple[str, ...]
     proxy_max_body: int | None
     proxy_replay_body: int
-    proxy_request_headers: tuple[str, ...]
-    proxy_response_headers: tuple[str, ...]
+    proxy_request_headers: frozenset[str]
+    proxy_response_headers: frozenset[str]
 
     connect_timeout: float
     read_timeout: float

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..jwt.keys import ALGORITHMS
-from ..sansio.headers import NEVER_BACK, NEVER_BACK_PREFIXES
-from . import checks, urls
+from . import checks, proxy, urls
 from .checks import NO_SUGGESTION, SettingError
 
 PREFIX: Final = "API_LAYER_"
@@ -70,8 +69,6 @@ def _is_json(text: str) -> bool:
     return True
 
 
-_sent = checks.header_names(checks.NEVER_SENT, checks.NEVER_SENT_PREFIXES)
-_answered = checks.header_names(NEVER_BACK, NEVER_BACK_PREFIXES)
 _patterns = checks.sequence(urls.pattern)
 _age = checks.whole("seconds", least=1, most=checks.MOST_SECONDS)
 
@@ -120,7 +117,7 @@ SETTINGS: Final = (
     Setting("REFRESH_LEEWAY", 30, checks.seconds),
     Setting("REFRESH_GRACE", 60, checks.seconds),
     Setting("STORE_URL", None, urls.store_url, "memory://"),
-    Setting("PROXY_ROUTES", {}, urls.proxy_routes, {"products/**": ["GET"]}),
+    Setting("PROXY_ROUTES", {}, proxy.proxy_routes, {"products/**": ["GET"]}),
     Setting("PROXY_PUBLIC", (), checks.sequence(urls.proxy_pattern), ["products/**"]),
     Setting(
         "PROXY_MAX_BODY",
@@ -129,8 +126,8 @@ SETTINGS: Final = (
         10 * _MIB,
     ),
     Setting("PROXY_REPLAY_BODY", _MIB, checks.whole("bytes", least=0, most=_MOST_BYTES)),
-    Setting("PROXY_REQUEST_HEADERS", (), _sent, ["X-Tenant"]),
-    Setting("PROXY_RESPONSE_HEADERS", (), _answered, ["X-Total-Count"]),
+    Setting("PROXY_REQUEST_HEADERS", (), proxy.request_headers, ["X-Tenant"]),
+    Setting("PROXY_RESPONSE_HEADERS", (), proxy.response_headers, ["X-Total-Count"]),
     Setting("CONNECT_TIMEOUT", 2, checks.timeout),
     Setting("READ_TIMEOUT", 10, checks.timeout),
     Setting("TOTAL_TIMEOUT", 30, checks.timeout),

@@ -9,8 +9,7 @@ from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from ..sansio.paths import local_target
-from ..sansio.proxying import PROXY_METHODS
-from .checks import NO_SUGGESTION, SettingError, choice, closest, optional, pairs, refuse, sequence
+from .checks import NO_SUGGESTION, SettingError, choice, closest, optional, pairs, refuse
 
 ENDPOINTS: Final = ("login", "register", "logout", "me", "refresh", "guest")
 REQUIRED_ENDPOINTS: Final = ("login", "me")
@@ -113,14 +112,14 @@ def _path_fault(path: str) -> str | None:
 
 
 def endpoints(value: object) -> Mapping[str, str | None]:
-    found = dict(pairs(choice(*ENDPOINTS), optional(_endpoint))(value))
+    found = dict(pairs(choice(*ENDPOINTS), optional(endpoint))(value))
     for name in REQUIRED_ENDPOINTS:
         if name in found and found[name] is None:
             refuse(name, "is an endpoint that a backend cannot do without", instead={name: f"auth/{name}"})
     return MappingProxyType(found)
 
 
-def _endpoint(value: object) -> str:
+def endpoint(value: object) -> str:
     """A path below BACKEND_URL; a slash at its end stays (Django wants it)."""
     if not isinstance(value, str) or not value.strip("/") or "://" in value or " " in value:
         refuse(value, 'is not a path relative to BACKEND_URL, such as "auth/login"')
@@ -159,22 +158,3 @@ def _with_whole_wildcards(value: str) -> str | None:
     segments = value.split("/")
     whole = ["*" if re.search(r"[*<]", segment) and segment != "**" else segment for segment in segments]
     return None if whole == segments else "/".join(whole)
-
-
-def methods(value: object) -> frozenset[str]:
-    if value == "*":
-        return frozenset(PROXY_METHODS)
-    if isinstance(value, str):
-        wanted = value.upper().replace(",", " ").split()
-        refuse(value, 'is neither a list of methods nor "*"', instead=wanted or ["GET"])
-    found = sequence(choice(*PROXY_METHODS))(value)
-    return frozenset(found) if found else refuse(value, "lets nothing through", instead=["GET"])
-
-
-def proxy_routes(value: object) -> tuple[tuple[str, frozenset[str]], ...]:
-    routes = pairs(proxy_pattern, methods)(value)
-    patterns = [pattern for pattern, _ in routes]
-    for name in patterns:
-        if patterns.count(name) > 1:
-            refuse(name, "is there twice, with and without a slash at an end")
-    return routes

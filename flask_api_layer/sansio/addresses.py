@@ -5,6 +5,14 @@ from __future__ import annotations
 from ipaddress import IPv6Address, ip_address, ip_network
 
 
+def is_loopback(address: str) -> bool:
+    """Whether a peer with this address is on the same machine."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
 def rate_key(address: str | None) -> str:
     """The address that counts as one client: an IPv6 host has a whole /64 to rotate through."""
     if not address:

@@ -59,13 +59,20 @@ class Facts:
     answers: tuple[tuple[Ask, Answer], ...] = ()
 
     def learn(self, ask: Ask, answer: Answer) -> Facts:
-        return replace(self, answers=(*self.answers, (ask, answer)))
+        answers = (*self.answers, (ask, answer))
+        # Spelled out: every gated request comes by here, and ``replace`` costs as much as the rest of the cascade.
+        return Facts(self.user, self.guest, self.guests, self.refreshable, self.fallback, answers)
 
     def answer(self, ask: Ask) -> Answer | None:
-        return dict(self.answers).get(ask)
+        for asked, answer in self.answers:
+            if asked is ask:
+                return answer
+        return None
 
     def forget_checks(self) -> Facts:
         """The same facts for somebody who only needs a bearer: a check that was not a clear no is left to the backend."""
+        if not self.answers:
+            return self
         kept = (
             (ask, answer)
             for ask, answer in self.answers

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from .paths import BadPath, clean_path
+from .paths import BadPath, CleanPath, clean_path
 
 Header = tuple[str, str]
 
@@ -80,6 +81,23 @@ NEVER_BACK = frozenset(
 )
 NEVER_BACK_PREFIXES = ("access-control-", "x-accel-")
 
+# A callback of the app may say anything but this: the framing of the body, and what belongs to one connection.
+FRAMING = frozenset(
+    [
+        *(
+            "host",
+            "content-length",
+            "transfer-encoding",
+            "connection",
+            "keep-alive",
+            "te",
+            "trailer",
+            "upgrade",
+        ),
+        *("proxy-authenticate", "proxy-authorization", "proxy-connection", "expect"),
+    ]
+)
+
 _UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 _PLAIN_REFERENCE = re.compile(r"(https?://|(?![A-Za-z][A-Za-z0-9+.-]*:))[^\\\x00-\x20\x7f]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -93,25 +111,32 @@ _PASSIVE_TYPES = re.compile(
 SANDBOX = "sandbox; default-src 'none'"
 
 
-def environ_headers(environ: Mapping[str, object]) -> list[Header]:
-    """The request headers of a WSGI environ, lower case with dashes."""
-    headers = [(name[5:], value) for name, value in environ.items() if name.startswith("HTTP_")]
-    headers += [(name, environ.get(name)) for name in ("CONTENT_TYPE", "CONTENT_LENGTH")]
-    return [(name.replace("_", "-").lower(), str(value)) for name, value in headers if value]
+def to_upstream(environ: Mapping[str, Any], *, extra: frozenset[str], has_body: bool) -> list[Header]:
+    """The client's headers that go to the backend, in lower case.
 
-
-def to_upstream(headers: Iterable[Header], *, extra: frozenset[str], has_body: bool) -> list[Header]:
-    """The client's headers that go to the backend.
-
-    :param headers: lower-case names.
+    :param environ: of WSGI, where dashes and underscores are one.
     :param extra: further lower-case names that the app allows.
     :param has_body: without a body, the headers that describe one stay behind.
     """
-    headers = list(headers)
-    allowed = (REQUEST_HEADERS | extra) - _named_in_connection(headers)
-    if not has_body:
-        allowed -= BODY_HEADERS
-    return [(name, value) for name, value in headers if name in allowed and not _UNSAFE_VALUE.search(value)]
+    hop_by_hop = _named_in_connection([("connection", environ.get("HTTP_CONNECTION", ""))])
+    found = [(name, environ.get(key)) for name, key in _ENVIRON_KEYS]
+    found += [(name, environ.get(_environ_key(name))) for name in extra if name not in REQUEST_HEADERS]
+    return [
+        (name, value)
+        for name, value in found
+        if value
+        and name not in hop_by_hop
+        and (has_body or name not in BODY_HEADERS)
+        and not _UNSAFE_VALUE.search(value)
+    ]
+
+
+def _environ_key(name: str) -> str:
+    key = name.upper().replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+
+
+_ENVIRON_KEYS = tuple((name, _environ_key(name)) for name in sorted(REQUEST_HEADERS))
 
 
 def _named_in_connection(headers: Iterable[Header]) -> frozenset[str]:
@@ -137,11 +162,40 @@ def _comes_back(name: str, extra: frozenset[str], hop_by_hop: frozenset[str]) ->
     return name in RESPONSE_HEADERS or name in extra or name.startswith(RESPONSE_HEADER_PREFIXES)
 
 
-def map_location(value: str, *, request_url: str, base_url: str, prefix: str) -> str | None:
+def revised_request(
+    headers: Iterable[Header], revised: Iterable[Header], *, has_bearer: bool
+) -> list[Header]:
+    """What a callback made of the request headers, with the framing as it was; a bearer of ours is the only one."""
+    barred = FRAMING | {"authorization"} if has_bearer else FRAMING
+    return _reframed(headers, [header for header in revised if header[0].lower() not in barred])
+
+
+def revised_answer(headers: Iterable[Header], revised: Iterable[Header]) -> list[Header]:
+    """What a callback made of the response headers, with the framing as it was, and without what may never come back."""
+    return _reframed(headers, [header for header in revised if not _is_barred(header[0].lower())])
+
+
+def _is_barred(name: str) -> bool:
+    return name in NEVER_BACK or name in FRAMING or name.startswith(NEVER_BACK_PREFIXES)
+
+
+def _reframed(headers: Iterable[Header], revised: list[Header]) -> list[Header]:
+    return [*revised, *(header for header in headers if header[0].lower() in FRAMING)]
+
+
+def map_location(
+    value: str,
+    *,
+    request_url: str,
+    base_url: str,
+    prefix: str,
+    public: Callable[[CleanPath], CleanPath] = lambda path: path,
+) -> str | None:
     """A ``Location`` under the backend's base, mapped back under the prefix; None for any other place.
 
     :param request_url: what a relative reference is relative to (RFC 9110 10.2.2).
     :param prefix: the public path of the proxy, SCRIPT_NAME included.
+    :param public: the path below the prefix that leads to one below the base.
     """
     # What a browser repairs (backslashes, "http:host", controls) is never meant well.
     if not _PLAIN_REFERENCE.fullmatch(value):
@@ -158,9 +212,12 @@ def map_location(value: str, *, request_url: str, base_url: str, prefix: str) ->
     if path.startswith("//"):
         return None
     try:
-        clean_path(path, prefix="")
+        target = clean_path(path, prefix="")
     except BadPath:
         return None
+    moved = public(target)
+    if moved != target:
+        path = f"/{moved.quoted()}"
     query = f"?{place.query}" if place.query else ""
     fragment = f"#{place.fragment}" if place.fragment else ""
     return prefix + path + query + fragment

@@ -116,6 +116,7 @@ class Transport:
         headers: Sequence[tuple[str, str]],
         body: bytes | Iterable[bytes] | None = None,
         timeout: float | None = None,
+        pauses: bool = False,
     ) -> StreamedReply:
         """The backend's answer as soon as its head is there; the caller reads or closes it.
 
@@ -123,11 +124,13 @@ class Transport:
         :param headers: sent as they are; Host and the framing are added. With a Content-Length, an iterable body must have that
             length, without one it goes out chunked.
         :param body: what it raises comes out of here unchanged, and the backend never sees a complete body.
-        :param timeout: seconds, in place of the total and, until the head is there, the read timeout.
+        :param timeout: seconds, in place of both the total and the read timeout.
+        :param pauses: the body may be silent for as long as it likes, as that of an event stream may.
         """
         request = build_request(method, target, self.origin.netloc, headers, body)
-        wire, head = self._pool.exchange(request, self._limits_for(timeout))
-        return StreamedReply(wire, head, self._pool, read_timeout=self._limits.read)
+        limits = self._limits_for(timeout)
+        wire, head = self._pool.exchange(request, limits)
+        return StreamedReply(wire, head, self._pool, read_timeout=None if pauses else limits.read)
 
     def close(self) -> None:
         """Close the idle connections; those in use are closed when their answer ends. A borrowed session stays open."""

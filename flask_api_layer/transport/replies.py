@@ -123,7 +123,7 @@ class StreamedReply:
     to the pool; in every other case the connection is closed.
     """
 
-    def __init__(self, wire: Wire, head: Head, pool: Pool, *, read_timeout: float) -> None:
+    def __init__(self, wire: Wire, head: Head, pool: Pool, *, read_timeout: float | None) -> None:
         self.status = head.status
         self.headers = head.headers
         self._wire = wire
@@ -163,7 +163,7 @@ class StreamedReply:
         """
         if not self._head.body.done:
             self._wire.deadline = None
-            self._wire.idle = None if self._is_event_stream() else self._read_timeout
+            self._wire.idle = None if self.is_event_stream else self._read_timeout
         return self._pieces()
 
     def watch(self, client: socket.socket) -> None:
@@ -208,6 +208,8 @@ class StreamedReply:
         else:
             self._wire.close()
 
-    def _is_event_stream(self) -> bool:
+    @property
+    def is_event_stream(self) -> bool:
+        """Server-sent events: pieces come when something happens, which may be never."""
         kinds = [value for name, value in self.headers if name.lower() == "content-type"]
         return any(kind.lower().startswith("text/event-stream") for kind in kinds)
