@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # Folders of an editable install change with the metadata, so the environment follows pyproject.toml.
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint check clean
+.PHONY: demo test lint check fuzz clean
 
 demo: $(READY)  ## start the shop and its backend; Ctrl-C stops both
 	$(BIN)/python -m example_app.demo
@@ -23,6 +23,16 @@ lint: $(READY)  ## formatting, types and who may import whom
 	$(BIN)/lint-imports
 
 check: lint test
+
+SECONDS ?= 60
+FUZZ_TARGETS := answers csrf next_urls paths requests seals tokens
+
+fuzz: $(READY)  ## look for input that breaks a law, SECONDS for each target; Linux only
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@status=0; for target in $(FUZZ_TARGETS); do \
+	  $(BIN)/python -m fuzz.run $$target --seconds $(SECONDS) || status=1; \
+	done; exit $$status
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis

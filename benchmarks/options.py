@@ -15,3 +15,16 @@ def at_least(smallest: int) -> Callable[[str], int]:
         return int(text)
 
     return count
+
+
+def several(*names: str) -> Callable[[str], tuple[str, ...]]:
+    """A type for some of these names with commas between them, or "none"."""
+
+    def chosen(text: str) -> tuple[str, ...]:
+        wanted = () if text == "none" else tuple(text.split(","))
+        for name in wanted:
+            if name not in names:
+                raise ArgumentTypeError(f"{name!r} is none of {', '.join(names)}")
+        return tuple(name for name in names if name in wanted)
+
+    return chosen

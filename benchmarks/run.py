@@ -15,7 +15,7 @@ from typing import Protocol
 if not __package__:  # Started as a file: Python then looks for modules beside it, not in the checkout.
     sys.path[0] = str(Path(__file__).parent.parent)
 
-from benchmarks import machine, refresh
+from benchmarks import machine, page, proxy, refresh
 from benchmarks.reports import Report
 
 
@@ -30,6 +30,8 @@ class Command(Protocol):
 
 
 COMMANDS: dict[str, Command] = {
+    "page": page,
+    "proxy": proxy,
     "refresh": refresh,
 }
 

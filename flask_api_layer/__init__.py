@@ -4,7 +4,7 @@ from .backends import Backend, Request
 from .callbacks import ProxyAnswer, ProxyCall
 from .client import ApiClient, ApiResponse
 from .config import Config
-from .decorators import guest_allowed, login_required, public
+from .decorators import csrf_exempt, guest_allowed, login_required, public, rate_limit
 from .errors import (
     AccessDenied,
     ApiError,
@@ -22,7 +22,7 @@ from .errors import (
     StoreDown,
 )
 from .extension import ApiLayer
-from .globals import api, current_user
+from .globals import api, csrf_field, csrf_token, current_user
 from .sansio.identity import Identity
 from .sansio.session import Session, TokenSet
 from .types import Store
@@ -55,8 +55,12 @@ __all__ = [
     "StoreDown",
     "TokenSet",
     "api",
+    "csrf_exempt",
+    "csrf_field",
+    "csrf_token",
     "current_user",
     "guest_allowed",
     "login_required",
     "public",
+    "rate_limit",
 ]

@@ -7,31 +7,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from flask import Flask, current_app
+from flask import Flask, Response, current_app
 from flask.sansio.blueprints import Blueprint
-from limits import RateLimitItem
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
 
 from .authority import Authority
 from .backends import Backend
 from .callbacks import Callbacks
 from .calls import BackendCalls
 from .config import Config
+from .csrf_tokens import CSRF_VALUE_BYTES, CsrfTerms
 from .deployment import Deployment
-from .errors import Audience
+from .errors import Audience, Denial
 from .identities import Identities, LocalCheck
 from .jwt import RemoteKeys, Verifier
 from .policies import ViewPolicies
+from .rate_limits import RateLimits
 from .renewals import Renewals
-from .resolver import Terms
 from .sansio.access import Policy
-from .sansio.addresses import rate_key
 from .sansio.cookies import CookieStyle
 from .sansio.paths import is_under, local_target, same_page, target_path
 from .sansio.proxy_routes import TOKEN_ENDPOINTS
+from .sansio.rates import client_key
 from .sansio.routes import PathSet
-from .sessions import CookieSeal, Ledger, Sealer
+from .sessions import CookieSeal, Ledger, Sealer, derive
+from .terms import Terms
 from .tokens import Tokens
 from .transport import Transport
 from .types import Store
@@ -55,18 +54,6 @@ class Mount:
     endpoint: str
 
 
-class GuestLimit:
-    """GUEST_MINT_LIMIT: new guests per client address, counted in this process."""
-
-    def __init__(self, items: tuple[RateLimitItem, ...]) -> None:
-        self._items = items
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
-
-    def admits(self, address: str | None) -> bool:
-        key = rate_key(address)
-        return all([self._limiter.hit(item, "guest", key) for item in self._items])
-
-
 class AppState:
     """What one app needs of the layer; it stands in ``app.extensions["api_layer"]``.
 
@@ -88,6 +75,7 @@ class AppState:
         audience: Callable[[], Audience],
     ) -> None:
         self.app = app
+        self.subscribers: tuple[object, ...] = ()
         self.audience = audience
         self.callbacks = callbacks
         self.config = config
@@ -98,6 +86,11 @@ class AppState:
             guest=config.guest_cookie,
             secure=config.cookie_secure,
             samesite=config.cookie_samesite,
+            csrf=config.csrf_cookie,
+        )
+        self.uses_csrf_tokens = config.csrf in ("both", "double_submit")
+        self.csrf_terms = CsrfTerms(
+            self.style, tuple(derive(key, "csrf") for key in config.secret_keys), self.clock
         )
         sealer = Sealer(config.secret_keys)
         self.authority = _authority(
@@ -106,22 +99,41 @@ class AppState:
         self.policies = ViewPolicies(app, config, protected)
         sealed = [path for name in TOKEN_ENDPOINTS if (path := backend.endpoints[name])]
         self.upstreams = Upstreams(transport, config.proxy_routes, token_endpoints=sealed)
-        self.deployment = Deployment(lambda: self.upstreams.has_streams)
+        self.deployment = Deployment(lambda: self.upstreams.has_streams, debug=app.debug)
         self.proxy_public = PathSet(config.proxy_public)
         self.cookie_terms = CookieTerms(
             style=self.style,
             seal=CookieSeal(sealer),
             limits={"user": config.cookie_max_age, "guest": config.guest_max_age},
             refreshable=self.authority.renewals.are_possible,
+            reserved=len(self.style.csrf_name) + CSRF_VALUE_BYTES if self.uses_csrf_tokens else 0,
         )
+        self.rate_limits = RateLimits(config.store_url)
         self.terms = Terms(
             guests_enabled=config.guest_enabled,
             fallback=config.guest_fallback,
             leeway=config.refresh_leeway,
             clock=self.clock,
-            admit_guest=GuestLimit(config.guest_mint_limit).admits,
+            admit_guest=self._admits_guest,
         )
         self._next_deny = PathSet(config.next_deny)
+
+    def answer_to(self, error: Denial) -> Response | None:
+        """What the app's ``on_denied`` callbacks say to a refusal."""
+        for callback in self.callbacks.on_denied:
+            if (answer := callback(error)) is not None:
+                return self.app.make_response(answer)
+        return None
+
+    def _admits_guest(self, address: str | None) -> bool:
+        """GUEST_MINT_LIMIT: new guests per client address."""
+        readings = self.rate_limits.hit(self.config.guest_mint_limit, "guest", client_key(address))
+        return not any(reading.exceeded for reading in readings)
+
+    def close(self) -> None:
+        """Close the connections that are idle; the next request opens new ones."""
+        self.upstreams.close()
+        self.rate_limits.close()
 
     @property
     def mount(self) -> Mount | None:

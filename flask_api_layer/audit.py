@@ -79,20 +79,34 @@ class AuditLog:
         sink: AuditSink | None = None,
     ) -> None:
         self._writer: _Writer = _Lines(logger) if sink is None else Courier(_checked(sink))
+        self._app = app
         # Signals know their receivers weakly.
-        self._receivers = [
-            self._connect(signal, app)
+        self._receivers = {
+            signal: partial(self._note, EVENTS[signal.name])
             for signal in _SIGNALS
             if events is None or EVENTS[signal.name].type in events
-        ]
+        }
+        for signal, receiver in self._receivers.items():
+            signal.connect(receiver, sender=app)
+        self.look_again()
 
-    def _connect(self, signal: NamedSignal, app: Flask) -> Callable[..., None]:
-        receiver = partial(self._note, EVENTS[signal.name])
-        signal.connect(receiver, sender=app)
-        return receiver
+    def look_again(self) -> None:
+        """Listen to ``identity_resolved`` only while somebody reads what is written.
+
+        It comes with every gated request, and to tell nobody would be a tenth of what that costs. Called with the first requests of a
+        process, and with every other event.
+        """
+        receiver = self._receivers.get(signals.identity_resolved)
+        if receiver is None:
+            return
+        if self._writer.is_heard:
+            signals.identity_resolved.connect(receiver, sender=self._app)
+        else:
+            signals.identity_resolved.disconnect(receiver)
 
     def _note(self, event: Event, _app: Flask, /, **values: Any) -> None:
         try:
+            self.look_again()
             if event.happened(values) and self._writer.is_heard:
                 self._writer.write(describe(event, values, _facts(), datetime.now(UTC)))
         except Exception:

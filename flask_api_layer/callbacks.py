@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from flask import Request
+from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import Headers
+
+from .errors import Denial
+from .sansio.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +42,23 @@ class ProxyAnswer:
     headers: Headers = field(repr=False)
 
 
+BeforeAuth = Callable[[Request], ResponseReturnValue | None]
+AfterAuth = Callable[[Identity], ResponseReturnValue | None]
+OnDenied = Callable[[Denial], ResponseReturnValue | None]
+OnError = Callable[[BaseException], object]
+RateLimitKey = Callable[[], str | None]
+BeforeProxy = Callable[[ProxyCall], object]
+AfterProxy = Callable[[ProxyAnswer], object]
+
+
 @dataclass(frozen=True, slots=True)
 class Callbacks:
     """The functions of one layer, in the order in which they were given."""
 
-    before_proxy: list[Callable[[ProxyCall], object]] = field(default_factory=list)
-    after_proxy: list[Callable[[ProxyAnswer], object]] = field(default_factory=list)
+    before_auth: list[BeforeAuth] = field(default_factory=list)
+    after_auth: list[AfterAuth] = field(default_factory=list)
+    on_denied: list[OnDenied] = field(default_factory=list)
+    on_error: list[OnError] = field(default_factory=list)
+    rate_limit_key: list[RateLimitKey] = field(default_factory=list)
+    before_proxy: list[BeforeProxy] = field(default_factory=list)
+    after_proxy: list[AfterProxy] = field(default_factory=list)

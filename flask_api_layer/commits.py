@@ -26,13 +26,15 @@ def set_cookies(wallet: Wallet, authority: Authority, *, now: float, sender: obj
     A change that the backend decided is dropped when a login or logout ended its session in the meantime: the cookie that the browser
     has by now is somebody else's, or was deleted for good.
     """
+    if not wallet.has_changes:
+        return []
     lines = []
     for change in wallet.take_changes():
         if change.replaces is not None and _is_overtaken(authority, change, change.replaces):
             if change.session is not None:
                 authority.calls.logout(change.session)
             continue
-        lines.append(wallet.set_cookie(_fitting(wallet, change, sender), now))
+        lines.append(wallet.set_cookie(_fitting(wallet, authority, change, sender), now))
     return [line for line in lines if line is not None]
 
 
@@ -44,10 +46,11 @@ def _is_overtaken(authority: Authority, change: Change, old: Session) -> bool:
         return change.session is None
 
 
-def _fitting(wallet: Wallet, change: Change, sender: object) -> Change:
+def _fitting(wallet: Wallet, authority: Authority, change: Change, sender: object) -> Change:
     """The change, or the deletion of a session that has grown too large for a cookie."""
     if change.session is None or wallet.has_room(change.session):
         return change
     _log.error("%s", TOO_LARGE)
+    authority.calls.logout(change.session)
     emit(signals.session_ended, sender, session_id=change.session.id, reason="too_large")
     return replace(change, session=None)

@@ -1,4 +1,4 @@
-"""``login_required``, ``guest_allowed``, ``public``: they mark views; the hooks enforce, and so does the wrapper itself."""
+"""Decorators for views: they mark; the hooks enforce, and for the gates so does the wrapper itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from functools import wraps
 from inspect import isclass, iscoroutinefunction
 from typing import Any, TypeVar, cast, overload
 
-from .policies import mark
+from .config.checks import SettingError, limit
+from .errors import ConfigError
+from .policies import RateMark, exempt_from_csrf, limit_view, mark
 from .sansio.access import GUEST, PUBLIC, Policy
 from .state import request_state
 
@@ -43,6 +45,37 @@ def public(view: V) -> V:
     """Everybody may enter and nobody is asked: no gate by pattern or default, no guest is made."""
     mark(view, PUBLIC)
     return view
+
+
+def csrf_exempt(view: V) -> V:
+    """No CSRF check here, for a webhook that carries a signature of its own, say."""
+    exempt_from_csrf(view)
+    return view
+
+
+def rate_limit(
+    limits: str, *, key: Callable[[], str | None] | None = None, name: str = "view"
+) -> Callable[[V], V]:
+    """A limit on this view alone, beside RATE_LIMIT: ``@rate_limit("5/minute")``, ``@rate_limit("5/minute;50/day")``.
+
+    The answer is 429 with ``Retry-After``; ``@app.errorhandler(RateLimited)`` may give another.
+
+    :param limits: in the notation of the ``limits`` package.
+    :param key: gives the text that requests count for, in place of the identity or address: ``key=lambda: request.args["q"]``.
+    :param name: of the limit in the ``RateLimit`` response fields.
+    :raises ConfigError: for a limit that cannot be.
+    """
+    try:
+        items = limit(limits)
+    except SettingError as fault:
+        raise ConfigError([f"@rate_limit: {fault}"]) from None
+    mark = RateMark(items, name, key)
+
+    def decorate(view: V) -> V:
+        limit_view(view, mark)
+        return view
+
+    return decorate
 
 
 def _protect(view: V, policy: Policy) -> V:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .sansio.addresses import is_loopback
+from .sansio.addresses import is_loopback, is_private
 
 _log = logging.getLogger(__name__)
 
@@ -19,17 +19,26 @@ class Deployment:
     """Looks at the first requests of a process.
 
     :param has_streams: whether a route of the proxy is declared as a stream.
+    :param debug: the app is in debug mode.
     """
 
-    def __init__(self, has_streams: Callable[[], bool]) -> None:
+    def __init__(self, has_streams: Callable[[], bool], *, debug: bool) -> None:
         self._has_streams = has_streams
+        self._debug = debug
+        self._watchers: list[Callable[[], None]] = []
         self._left = _REQUESTS
         self._warned: set[str] = set()
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Have somebody else look at the app as well, once with each of these requests."""
+        self._watchers.append(watcher)
 
     def look(self, environ: Mapping[str, Any]) -> None:
         if self._left <= 0:
             return
         self._left -= 1
+        for watcher in self._watchers:
+            watcher()
         if _is_sync_worker(environ) and self._has_streams():
             self._warn_of_sync_worker()
         if _hides_clients(environ):
@@ -38,6 +47,14 @@ class Deployment:
                 "requests come from a proxy that this app was not told to trust (REMOTE_ADDR is %r): all visitors share one "
                 "rate limit, and https may look like http; "
                 "wrap the app: app.wsgi_app = werkzeug.middleware.proxy_fix.ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)",
+                environ.get("REMOTE_ADDR", ""),
+            )
+
+        if self._debug and not is_private(environ.get("REMOTE_ADDR") or ""):
+            self._warn(
+                "debug",
+                "this app is in debug mode and answers the Internet (a request came from %r): anybody can run code through "
+                "its debugger; turn debug mode off, or bind to 127.0.0.1",
                 environ.get("REMOTE_ADDR", ""),
             )
 

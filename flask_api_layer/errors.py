@@ -131,6 +131,10 @@ class Host(Protocol):
         """To whom the current request's answer goes."""
         ...
 
+    def answer_to(self, error: Denial) -> Response | None:
+        """What the app says itself to a refusal; None to leave it to the layer."""
+        ...
+
 
 class Denial(HTTPException):
     """An answer of the layer's own, said in the way that this client understands.
@@ -164,6 +168,8 @@ class Denial(HTTPException):
         if isinstance(self.response, Response):
             return self.response
         host: Host = current_app.extensions["api_layer"]
+        if (answer := host.answer_to(self)) is not None:
+            return answer
         audience = host.audience()
         response = self._said_to(audience)
         if response.status_code == 401:
@@ -261,7 +267,7 @@ _CLASSES: Mapping[str, type[Denial]] = {
 @lru_cache
 def _class_for(base: type[Denial], status: int) -> type[Denial]:
     """``base`` for another status, so that ``@app.errorhandler(404)`` finds it: Flask looks for Werkzeug's class of that code."""
-    if base.code == status:
+    if base is not Denial and base.code == status:
         return base
     known = exceptions.default_exceptions.get(status)
     return type(base.__name__, (base, known) if known else (base,), {"code": status})

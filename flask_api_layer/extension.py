@@ -5,43 +5,54 @@ from __future__ import annotations
 import logging
 import re
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import requests
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, got_request_exception
 from flask.sansio.blueprints import Blueprint as SansioBlueprint
-from flask.sansio.blueprints import BlueprintSetupState
 
-from . import proxy, views
-from .app_state import EXTENSION, MOUNT, AppState, Mount, app_state, remember_mount
+from .app_state import EXTENSION, AppState, app_state
+from .audiences import audience_of
+from .audit import AuditLog, AuditSink
 from .backends import PRESETS, Backend
-from .callbacks import Callbacks, ProxyAnswer, ProxyCall
+from .callbacks import (
+    AfterAuth,
+    AfterProxy,
+    BeforeAuth,
+    BeforeProxy,
+    Callbacks,
+    OnDenied,
+    OnError,
+    RateLimitKey,
+)
 from .client import ApiClient
 from .config import Config
-from .config.checks import NO_SUGGESTION, Check, SettingError
-from .config.proxy import proxy_routes
+from .config.advice import advice
 from .config.urls import backend_url
 from .errors import ConfigError
-from .globals import current_user
+from .globals import csrf_field, csrf_token, current_user
 from .guard import Guard
-from .hooks import after_request, before_request
+from .hooks import after_request, before_request, tell_of_error
 from .policies import refuse_contradiction
-from .sansio.access import GUEST, PUBLIC, Policy
-from .sansio.proxy_routes import PROXY_METHODS, ProxyRoute
+from .sansio.access import Policy
+from .sansio.proxy_routes import ProxyRoute
 from .state import request_state
-from .stores import store_from_url
-from .transport import Transport
 from .types import Store
+from .wiring import (
+    checked,
+    checked_routes,
+    make_blueprint,
+    make_policy,
+    make_transport,
+    open_store,
+    refuse_collisions,
+)
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-
-P = TypeVar("P", bound=Callable[[ProxyCall], object])
-A = TypeVar("A", bound=Callable[[ProxyAnswer], object])
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -64,6 +75,7 @@ class ApiLayer:
     :param store: for the ledger; the one that API_LAYER_STORE_URL names by default.
     :param session: your own ``requests.Session`` for calls other than the proxy's (own adapters, client certificates). It is used by
         all threads and for all users; cookies, redirects and the environment's proxies stay off.
+    :param audit_sink: takes every audit record as a dict, in place of the logger.
     :param settings: API_LAYER keys in lower case (``backend_url="..."``), where the app's config has none.
     :raises ConfigError: with everything that is wrong with the configuration.
     """
@@ -75,18 +87,20 @@ class ApiLayer:
         backend: Backend | None = None,
         store: Store | None = None,
         session: requests.Session | None = None,
+        audit_sink: AuditSink | None = None,
         **settings: Any,
     ) -> None:
         self._backend = backend
         self._store = store
         self._session = session
+        self._audit_sink = audit_sink
         self._settings = settings
         self._protected: dict[SansioBlueprint, Policy] = {}
         self._callbacks = Callbacks()
         self._routes: list[ProxyRoute] = []
         self._upstreams: dict[str, tuple[str, tuple[ProxyRoute, ...]]] = {}
         self._apps: list[weakref.ref[Flask]] = []
-        self.blueprint = _blueprint()
+        self.blueprint = make_blueprint()
         if app is not None:
             self.init_app(app)
 
@@ -100,18 +114,20 @@ class ApiLayer:
             debug=app.debug or app.testing,
             instance_path=app.instance_path,
         )
-        _refuse_collisions(app, config)
+        refuse_collisions(app, config)
+        for text in advice(config, debug=app.debug or app.testing):
+            _log.warning(text)
         backend = (self._backend or PRESETS[config.backend]).with_endpoints(config.endpoints)
-        store = self._store or _open_store(config)
+        store = self._store or open_store(config)
         host = app.extensions[EXTENSION] = AppState(
             app,
             config,
             backend=backend,
-            transport=_transport(config, config.backend_url, self._session, what="API_LAYER_BACKEND_URL"),
+            transport=make_transport(config, config.backend_url, self._session, what="API_LAYER_BACKEND_URL"),
             store=store,
             protected=self._protected,
             callbacks=self._callbacks,
-            audience=lambda: request_state().audience(),
+            audience=lambda: audience_of(request_state()),
         )
         host.upstreams.add(self._routes)
         for name, (url, routes) in self._upstreams.items():
@@ -120,13 +136,21 @@ class ApiLayer:
         app.before_request(partial(before_request, host))
         app.after_request(after_request)
         app.context_processor(lambda: {"current_user": current_user})
+        # As globals, so that macros in imported templates have them too.
+        app.add_template_global(csrf_token)
+        app.add_template_global(csrf_field)
+        # Signals hold their subscribers weakly.
+        audit = AuditLog(app, events=config.audit_events, logger=config.audit_logger, sink=self._audit_sink)
+        host.subscribers = (audit, tell_of_error)
+        host.deployment.watch(audit.look_again)
+        got_request_exception.connect(tell_of_error, app)
 
     def protect(self, blueprint: Blueprint, *roles: str, guests: bool = False, public: bool = False) -> None:
         """Gate all views of a blueprint: for users (with any of the roles), for users and guests, or for nobody (``public``).
 
         A view's own decorator counts instead of its blueprint's, a nested blueprint's policy instead of its parent's.
         """
-        policy = _policy(roles, guests=guests, public=public)
+        policy = make_policy(roles, guests=guests, public=public)
         refuse_contradiction([policy, self._protected.get(blueprint, policy)], f"blueprint {blueprint.name}")
         self._protected[blueprint] = policy
 
@@ -139,7 +163,7 @@ class ApiLayer:
 
         :param app: whose sessions count; by default the one app that this layer was set up for.
         """
-        return Guard(wsgi_app, app or self._only_app(), _policy(roles, guests=guests, public=False))
+        return Guard(wsgi_app, app or self._only_app(), make_policy(roles, guests=guests, public=False))
 
     def proxy_route(self, pattern: str, methods: Collection[str] | str = ("GET",), **options: Any) -> None:
         """One more entry of PROXY_ROUTES.
@@ -150,7 +174,7 @@ class ApiLayer:
             dict form of PROXY_ROUTES (docs/configuration.md).
         :raises ConfigError: for an entry that cannot be, or a pattern that is there already.
         """
-        routes = _routes({pattern: {"methods": methods, **options}}, what=f"proxy_route({pattern!r})")
+        routes = checked_routes({pattern: {"methods": methods, **options}}, what=f"proxy_route({pattern!r})")
         self._routes += routes
         for host in self._hosts():
             host.upstreams.add(routes)
@@ -170,23 +194,50 @@ class ApiLayer:
                     f"the upstream name {name!r} must be one path segment of letters, digits, - and _, and not 'auth'"
                 ]
             )
-        base_url = _checked(backend_url, url, what=f"add_upstream({name!r})")
-        found = _routes(routes, what=f"add_upstream({name!r})", upstream=name)
+        base_url = checked(backend_url, url, what=f"add_upstream({name!r})")
+        found = checked_routes(routes, what=f"add_upstream({name!r})", upstream=name)
         self._upstreams[name] = (base_url, found)
         for host in self._hosts():
             self._connect(host, name, base_url, found)
 
     def _connect(self, host: AppState, name: str, url: str, routes: tuple[ProxyRoute, ...]) -> None:
-        transport = _transport(host.config, url, self._session, what=f"add_upstream({name!r})")
+        transport = make_transport(host.config, url, self._session, what=f"add_upstream({name!r})")
         host.upstreams.add_upstream(name, transport, routes)
 
-    def before_proxy(self, callback: P) -> P:
-        """A decorator for a function that may change the headers of every proxied request (:class:`ProxyCall`)."""
+    # Callbacks: decorators for functions of the app
+
+    def before_auth(self, callback: BeforeAuth) -> BeforeAuth:
+        """Called with every request before anybody asks who sends it; what it returns ends the request."""
+        self._callbacks.before_auth.append(callback)
+        return callback
+
+    def after_auth(self, callback: AfterAuth) -> AfterAuth:
+        """Called with whoever has just passed a gate; what it returns ends the request."""
+        self._callbacks.after_auth.append(callback)
+        return callback
+
+    def on_denied(self, callback: OnDenied) -> OnDenied:
+        """Called with every refusal that no error handler of the app took; what it returns is the answer instead."""
+        self._callbacks.on_denied.append(callback)
+        return callback
+
+    def on_error(self, callback: OnError) -> OnError:
+        """Called with every exception that ended a request; what it returns or raises changes nothing."""
+        self._callbacks.on_error.append(callback)
+        return callback
+
+    def rate_limit_key(self, callback: RateLimitKey) -> RateLimitKey:
+        """Names whom the current request counts for; None or an empty name: the identity or address. The last one given counts."""
+        self._callbacks.rate_limit_key.append(callback)
+        return callback
+
+    def before_proxy(self, callback: BeforeProxy) -> BeforeProxy:
+        """Called with every proxied request; it may change the headers."""
         self._callbacks.before_proxy.append(callback)
         return callback
 
-    def after_proxy(self, callback: A) -> A:
-        """A decorator for a function that may change the headers of every proxied answer (:class:`ProxyAnswer`)."""
+    def after_proxy(self, callback: AfterProxy) -> AfterProxy:
+        """Called with every proxied answer; it may change the headers."""
         self._callbacks.after_proxy.append(callback)
         return callback
 
@@ -214,91 +265,3 @@ class ApiLayer:
 
     def _hosts(self) -> list[AppState]:
         return [app.extensions[EXTENSION] for app in self._living_apps()]
-
-
-def _blueprint() -> Blueprint:
-    blueprint = Blueprint("api_layer", __name__, url_prefix="/api")
-    for name, view, method in (
-        ("login", views.login, "POST"),
-        ("register", views.register, "POST"),
-        ("logout", views.logout, "POST"),
-        ("me", views.me, "GET"),
-        ("refresh", views.refresh, "POST"),
-        ("guest", views.guest, "POST"),
-    ):
-        blueprint.add_url_rule(f"/auth/{name}", name, view, methods=[method])
-    methods = [*PROXY_METHODS, "OPTIONS"]
-    blueprint.add_url_rule(
-        "/<path:path>", "proxy", proxy.forward, methods=methods, provide_automatic_options=False
-    )
-    blueprint.record(_remember_mount)
-    return blueprint
-
-
-def _remember_mount(setup: BlueprintSetupState) -> None:
-    prefix = (setup.url_prefix or "").rstrip("/")
-    if not prefix.startswith("/") or "<" in prefix:
-        raise ConfigError(
-            [f"the blueprint's url_prefix {setup.url_prefix!r} must be a path of its own, such as '/api'"]
-        )
-    if MOUNT in setup.app.extensions:
-        raise ConfigError(["the layer's blueprint is registered twice; one prefix is all it can have"])
-    endpoint = f"{setup.name_prefix}.{setup.name}".lstrip(".")
-    remember_mount(cast(Flask, setup.app), Mount(prefix, endpoint))
-
-
-def _refuse_collisions(app: Flask, config: Config) -> None:
-    for key, name in (("USER_COOKIE", config.user_cookie), ("GUEST_COOKIE", config.guest_cookie)):
-        if name == app.config["SESSION_COOKIE_NAME"] and not config.cookie_secure:
-            raise ConfigError(
-                [f"API_LAYER_{key}: {name!r} is the name of Flask's own session cookie; write another"]
-            )
-
-
-def _open_store(config: Config) -> Store:
-    try:
-        store = store_from_url(config.store_url)
-    except ValueError as error:
-        raise ConfigError([str(error)]) from error
-    if problem := store.problem():
-        _log.warning("the store cannot be used as it is: %s", problem)
-    return store
-
-
-def _transport(config: Config, url: str, session: requests.Session | None, *, what: str) -> Transport:
-    try:
-        return Transport(
-            url,
-            connect_timeout=config.connect_timeout,
-            read_timeout=config.read_timeout,
-            total_timeout=config.total_timeout,
-            pool_size=config.pool_size,
-            session=session,
-        )
-    except ValueError as error:
-        raise ConfigError([f"{what}: {error}"]) from error
-
-
-def _routes(routes: Mapping[str, Any], *, what: str, upstream: str = "") -> tuple[ProxyRoute, ...]:
-    return _checked(partial(proxy_routes, upstream=upstream), routes, what=what)
-
-
-def _checked(check: Check[T], value: object, *, what: str) -> T:
-    """The value as the configuration would take it.
-
-    :raises ConfigError: with what is wrong, and what to write instead.
-    """
-    try:
-        return check(value)
-    except SettingError as fault:
-        hint = "" if fault.instead is NO_SUGGESTION else f"; write {fault.instead!r}"
-        raise ConfigError([f"{what}: {fault}{hint}"]) from None
-
-
-def _policy(roles: tuple[str, ...], *, guests: bool, public: bool) -> Policy:
-    chosen = [name for name, given in (("roles", roles), ("guests", guests), ("public", public)) if given]
-    if len(chosen) > 1:
-        raise ConfigError([f"{' and '.join(chosen)} contradict each other; give one"])
-    if public:
-        return PUBLIC
-    return GUEST if guests else Policy("user", frozenset(roles))

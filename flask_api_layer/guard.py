@@ -11,6 +11,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response
 
 from .app_state import app_state
+from .csrf import check_csrf
 from .errors import Denial
 from .policies import Ruling
 from .sansio.access import Policy
@@ -56,6 +57,7 @@ class Guard:
     def _refusal(self, state: RequestState) -> Response | None:
         """What stands in for the mounted app when they may not enter; the Flask app's error handlers have their say."""
         try:
+            check_csrf(state, form_field=None)
             state.gate(state.ruling.policies)
         except Denial as error:
             if request.method == "OPTIONS":

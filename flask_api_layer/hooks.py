@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
 from flask import Request, Response, redirect, request
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import SecurityError
 
-from .app_state import AppState, Mount
+from .app_state import AppState, Mount, app_state
+from .csrf import check_csrf, own_field, view_field
 from .errors import Denial, denial
-from .policies import Ruling
-from .sansio.access import AUTH, Policy, prefers_html
+from .policies import STATIC, Ruling
+from .sansio.access import OPEN, prefers_html
+from .sansio.csrf import SAFE_METHODS
 from .sansio.paths import is_under, request_target, same_page
-from .sansio.proxying import Describe, Forward, Own, Refuse, decide
+from .sansio.proxying import ENTRY_ENDPOINTS, Decision, Describe, Forward, Own, Refuse, decide
 from .state import RequestState, begin_request, request_state, state_of
+from .throttle import limit_request
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 def before_request(host: AppState) -> ResponseReturnValue | None:
@@ -21,11 +33,25 @@ def before_request(host: AppState) -> ResponseReturnValue | None:
     host.deployment.look(req.environ)
     # Somebody may have asked before us (a url_value_preprocessor, say); what they learned must reach the answer.
     state = state_of(req) or begin_request(host, req)
+    if isinstance(req.routing_exception, SecurityError):
+        # TRUSTED_HOSTS: nothing about this request can be believed.
+        raise denial("bad_request", detail="This host name is not served here.")
     mount = host.mount
-    if mount is not None and is_under(req.path, mount.prefix) and not _has_view_of_app(req, mount):
+    is_api = mount is not None and is_under(req.path, mount.prefix)
+    if is_api and mount is not None and not _has_view_of_app(req, mount):
         return _admit_api_call(state, mount)
     state.ruling = _ruling(host, req)
-    return _admit(state)
+    if state.ruling.excluded:
+        return _admit(state)
+    endpoint = req.url_rule.endpoint if req.url_rule is not None else None
+    if state.ruling is not STATIC:
+        limit_request(state, endpoint)
+    needs_check = is_api or req.method not in SAFE_METHODS
+    if needs_check and not host.policies.is_csrf_exempt(endpoint, req.method):
+        check_csrf(state, form_field=view_field, is_api=is_api)
+    answer = _call_before_auth(state)
+    # An empty answer is one too.
+    return _admit(state) if answer is None else answer
 
 
 def after_request(response: Response) -> Response:
@@ -39,10 +65,75 @@ def _has_view_of_app(req: Request, mount: Mount) -> bool:
     return rule is not None and not rule.endpoint.startswith(f"{mount.endpoint}.")
 
 
+def tell_of_error(_: object, *, exception: BaseException, **__: object) -> None:
+    """Pass on an exception that ended a request."""
+    for callback in app_state().callbacks.on_error:
+        try:
+            callback(exception)
+        except Exception:
+            _log.exception("an on_error callback failed")
+
+
+def _call_before_auth(state: RequestState) -> ResponseReturnValue | None:
+    callbacks = state.host.callbacks.before_auth
+    return _first_answer(callbacks, state.request) if callbacks else None
+
+
+def _call_after_auth(state: RequestState) -> ResponseReturnValue | None:
+    callbacks = state.host.callbacks.after_auth
+    return _first_answer(callbacks, state.identity) if callbacks else None
+
+
+def _first_answer(
+    callbacks: Iterable[Callable[[T], ResponseReturnValue | None]], value: T
+) -> ResponseReturnValue | None:
+    answers = (callback(value) for callback in callbacks)
+    return next((answer for answer in answers if answer is not None), None)
+
+
 def _admit_api_call(state: RequestState, mount: Mount) -> ResponseReturnValue | None:
-    """Decided from the environ: Flask's router would redirect ``//`` to a host that the client chose, and knows no raw paths."""
-    environ = request.environ
-    decision = decide(
+    decision = _decide(state, mount)
+    is_excluded = state.host.policies.is_excluded(state.request.path)
+    if is_excluded:
+        state.ruling = Ruling((OPEN,), excluded=True)
+    else:
+        limit_request(state, None)
+        if state.host.config.block_browser_api and _is_navigation():
+            return redirect(f"{state.root}/")
+    match decision:
+        case Refuse():
+            raise denial(decision.code, allow=decision.allow, detail=_hint(decision, state.host))
+        case Describe(allow):
+            return Response(status=204, headers={"Allow": allow})
+    if not is_excluded:
+        name = decision.name if isinstance(decision, Own) else None
+        field = own_field if name else None
+        check_csrf(state, form_field=field, is_entry=name in ENTRY_ENDPOINTS, is_api=True)
+        if (answer := _call_before_auth(state)) is not None:
+            return answer
+    return _admit_forward(state, decision) if isinstance(decision, Forward) else None
+
+
+def _admit_forward(state: RequestState, decision: Forward) -> ResponseReturnValue | None:
+    route = state.forward_to(decision)
+    if not route.roles:
+        # The backend itself judges the bearer.
+        return None
+    state.gate(state.ruling.policies)
+    return _call_after_auth(state)
+
+
+def _is_navigation() -> bool:
+    """Somebody opens the address itself, in a browser."""
+    mode = request.environ.get("HTTP_SEC_FETCH_MODE")
+    is_page = mode == "navigate" if mode else prefers_html(request.environ.get("HTTP_ACCEPT"))
+    return is_page and request.method in ("GET", "HEAD")
+
+
+def _decide(state: RequestState, mount: Mount) -> Decision:
+    """From the environ: Flask's router would redirect ``//`` to a host that the client chose, and knows no raw paths."""
+    environ = state.request.environ
+    return decide(
         environ["REQUEST_METHOD"],
         request_target(
             environ.get("RAW_URI") or environ.get("REQUEST_URI"),
@@ -53,20 +144,6 @@ def _admit_api_call(state: RequestState, mount: Mount) -> ResponseReturnValue | 
         upgrade=environ.get("HTTP_UPGRADE", ""),
         routes=state.host.upstreams.routes,
     )
-    match decision:
-        case Forward(route):
-            state.forward = decision
-            if route.auth == "user":
-                state.ruling = Ruling((Policy("user", route.roles),))
-            if route.roles:
-                state.gate(state.ruling.policies)
-        case Describe(allow):
-            return Response(status=204, headers={"Allow": allow})
-        case Refuse():
-            raise denial(decision.code, allow=decision.allow, detail=_hint(decision, state.host))
-        case Own():
-            pass
-    return None
 
 
 def _hint(refusal: Refuse, host: AppState) -> str | None:
@@ -87,7 +164,7 @@ def _ruling(host: AppState, req: Request) -> Ruling:
 def _admit(state: RequestState) -> ResponseReturnValue | None:
     if state.ruling.gates:
         return _gate(state)
-    if AUTH in state.ruling.policies and state.request.method in ("GET", "HEAD"):
+    if state.ruling.is_login_page and state.request.method in ("GET", "HEAD"):
         return _send_away(state)
     if state.host.config.guest_mode == "eager" and state.may_mint and _is_page_view():
         state.resolve(mint=True)
@@ -95,10 +172,10 @@ def _admit(state: RequestState) -> ResponseReturnValue | None:
 
 
 def _gate(state: RequestState) -> ResponseReturnValue | None:
-    rule = request.url_rule
-    if request.method != "OPTIONS" or rule is None:
+    rule = state.request.url_rule
+    if state.request.method != "OPTIONS" or rule is None:
         state.gate(state.ruling.policies)
-        return None
+        return _call_after_auth(state)
     if getattr(rule, "provide_automatic_options", False):
         return None
     try:
@@ -106,7 +183,7 @@ def _gate(state: RequestState) -> ResponseReturnValue | None:
     except Denial:
         # A preflight must not fail for want of a login, and the view must not run.
         return Response(status=204, headers={"Allow": ", ".join(sorted(rule.methods or ()))})
-    return None
+    return _call_after_auth(state)
 
 
 def _send_away(state: RequestState) -> ResponseReturnValue | None:

@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from posixpath import normpath
 from typing import Any
 
 from flask import Flask
 from flask.sansio.blueprints import Blueprint
+from limits import RateLimitItem
 
 from .config import Config
 from .errors import ConfigError
-from .sansio.access import OPEN, PUBLIC, USER, Policy
+from .sansio.access import AUTH, OPEN, PUBLIC, USER, Policy
 from .sansio.paths import target_path
 from .sansio.routes import PathSet, RoutePolicies
 
 _MARKS = "__api_layer_policies__"
 # The methods of a class-based view, as Flask looks them up.
 _METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
+_CSRF_EXEMPT = "__api_layer_csrf_exempt__"
+_LIMITS = "__api_layer_limits__"
+
+
+@dataclass(frozen=True, slots=True)
+class RateMark:
+    """What ``@rate_limit`` lays on a view.
+
+    :param key: names whom a request counts for; None or an empty name: the identity or address.
+    :param place: tells it from other limits of the view, which count on their own.
+    """
+
+    items: tuple[RateLimitItem, ...]
+    name: str
+    key: Callable[[], str | None] | None = None
+    place: str = ""
+
+
+def exempt_from_csrf(view: Any) -> None:
+    setattr(getattr(view, "__func__", view), _CSRF_EXEMPT, True)
+
+
+def limit_view(view: Any, limit: RateMark) -> None:
+    view = getattr(view, "__func__", view)
+    limits = getattr(view, _LIMITS, ())
+    placed = replace(limit, place=f"{getattr(view, '__qualname__', '')}#{len(limits)}")
+    setattr(view, _LIMITS, (*limits, placed))
 
 
 def mark(view: Any, policy: Policy) -> None:
@@ -56,13 +84,18 @@ _SPELLED = {"user": "@login_required", "guest": "@guest_allowed", "public": "@pu
 
 def view_marks(view: Callable[..., Any], method: str) -> tuple[Policy, ...]:
     """The marks of a view; a class-based one has those of its class and of the method that will run."""
+    return tuple(dict.fromkeys(found for part in _parts(view, method) for found in own_marks(part)))
+
+
+def _parts(view: Callable[..., Any], method: str) -> list[Any]:
+    """What a decorator may have been laid on: the view function, and for a class-based view its class and method."""
     view_class = getattr(view, "view_class", None)
     if view_class is None:
-        return own_marks(view)
+        return [view]
     handler = getattr(view_class, method.lower(), None)
     if handler is None and method == "HEAD":
         handler = getattr(view_class, "get", None)
-    return tuple(dict.fromkeys((*own_marks(view), *own_marks(view_class), *own_marks(handler))))
+    return [view, view_class, handler]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +105,12 @@ class Ruling:
     policies: tuple[Policy, ...]
     excluded: bool = False
     gates: bool = field(init=False)
+    is_login_page: bool = field(init=False)
 
     def __post_init__(self) -> None:
         # Asked by every request, decided once.
         object.__setattr__(self, "gates", any(policy.gates for policy in self.policies))
+        object.__setattr__(self, "is_login_page", AUTH in self.policies)
 
     @property
     def allows_guests(self) -> bool:
@@ -100,41 +135,82 @@ class ViewPolicies:
             protected=config.protected_routes, auth=config.auth_routes, public=config.public_routes
         )
         self._excluded = PathSet(config.excluded_routes, and_below=True)
+        self._unlimited = PathSet(config.rate_limit_exempt, and_below=True)
+        self._known: dict[tuple[str, str], Ruling] = {}
+        # Without patterns and a gate by default, the path of a view means nothing.
+        self._knows_by_name = not any(
+            (
+                *(config.protected_routes, config.auth_routes, config.public_routes, config.excluded_routes),
+                config.protected_by_default,
+            )
+        )
         self._found: dict[tuple[str, str], Ruling | None] = {}
+        self._limits: dict[tuple[str, str], tuple[RateMark, ...]] = {}
         self._login_path = target_path(config.login_url).rstrip("/")
         self._default = Ruling((USER,)) if config.protected_by_default else UNRULED
 
     def without_view(self, path: str) -> Ruling:
         """For a path that no view serves: only PROTECTED_ROUTES hide whether there is one."""
-        if self._is_excluded(path) or self._is_login(path):
+        if self.is_excluded(path):
+            return Ruling((OPEN,), excluded=True)
+        if self._is_login(path):
             return UNRULED
         hidden = any(self._patterns.policy_for(reading) == USER for reading in _readings(path))
         return Ruling((USER,)) if hidden else UNRULED
 
     def of_view(self, endpoint: str, path: str, method: str) -> Ruling:
         """For a view: the mark, else the nearest protected blueprint, else the longest pattern, else the default."""
+        if self._knows_by_name and (known := self._known.get((endpoint, method))):
+            return known
         explicit = self._explicit(endpoint, method)
-        if self._is_excluded(path):
+        if self._knows_by_name:
+            return self._known.setdefault((endpoint, method), explicit or self._by_default(endpoint, path))
+        if self.is_excluded(path):
             return Ruling(explicit.policies if explicit else (OPEN,), excluded=True)
         if explicit is not None:
             return explicit
         first, *others = [self._by_path(endpoint, reading) for reading in _readings(path)]
         return next((ruling for ruling in others if ruling.gates), first)
 
-    def _is_excluded(self, path: str) -> bool:
-        return path in self._excluded and all(reading in self._excluded for reading in _readings(path))
+    def is_limit_exempt(self, path: str) -> bool:
+        """Whether RATE_LIMIT_EXEMPT frees a path from RATE_LIMIT."""
+        return _covers(self._unlimited, path)
+
+    def is_csrf_exempt(self, endpoint: str | None, method: str) -> bool:
+        """Whether the view, its class or its method is marked with ``@csrf_exempt``."""
+        if endpoint is None:
+            return False
+        parts = _parts(self._app.view_functions[endpoint], method)
+        return any(getattr(part, _CSRF_EXEMPT, False) for part in parts)
+
+    def limits(self, endpoint: str, method: str) -> tuple[RateMark, ...]:
+        """The limits that ``@rate_limit`` laid on the view; looked up once per endpoint and method."""
+        key = (endpoint, method)
+        if key not in self._limits:
+            parts = _parts(self._app.view_functions[endpoint], method)
+            found = tuple(dict.fromkeys(limit for part in parts for limit in getattr(part, _LIMITS, ())))
+            if method.lower() not in _METHODS:
+                return found
+            self._limits[key] = found
+        return self._limits[key]
+
+    def is_excluded(self, path: str) -> bool:
+        """Whether EXCLUDED_ROUTES keeps the hooks away from a path."""
+        return _covers(self._excluded, path)
 
     def _is_login(self, path: str) -> bool:
         return path.rstrip("/") == self._login_path
 
     def _explicit(self, endpoint: str, method: str) -> Ruling | None:
         """What was laid on the view itself or on its blueprint; looked up once per endpoint and method."""
-        if method.lower() not in _METHODS:
-            return self._look_up(endpoint, method)
         key = (endpoint, method)
-        if key not in self._found:
-            self._found[key] = self._look_up(endpoint, method)
-        return self._found[key]
+        if key in self._found:
+            return self._found[key]
+        found = self._look_up(endpoint, method)
+        if method.lower() in _METHODS:
+            # Others are the client's invention, and there is no end to them.
+            self._found[key] = found
+        return found
 
     def _look_up(self, endpoint: str, method: str) -> Ruling | None:
         marks = view_marks(self._app.view_functions[endpoint], method) or self._of_blueprint(endpoint)
@@ -156,13 +232,26 @@ class ViewPolicies:
             return UNRULED
         if pattern is not None:
             return Ruling((pattern,))
-        return STATIC if self._serves_static(endpoint) else self._default
+        return self._by_default(endpoint, path)
+
+    def _by_default(self, endpoint: str, path: str) -> Ruling:
+        if self._serves_static(endpoint):
+            return STATIC
+        # A gate in front of the login page would lock everybody out.
+        return UNRULED if self._default.gates and self._is_login(path) else self._default
 
     def _serves_static(self, endpoint: str) -> bool:
         """Whether Flask itself serves files here; a view that is merely called so is a view."""
+        if not endpoint.endswith("static"):
+            return False
         name, _, last = endpoint.rpartition(".")
         owner = self._app.blueprints.get(name) if name else self._app
         return last == "static" and owner is not None and owner.has_static_folder
+
+
+def _covers(paths: PathSet, path: str) -> bool:
+    """Whether the patterns free a path, however it is read."""
+    return path in paths and all(reading in paths for reading in _readings(path))
 
 
 def _readings(path: str) -> list[str]:

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
-from flask import Response, request
+from flask import Response
 from werkzeug.datastructures import Headers
 
 from .callbacks import ProxyAnswer, ProxyCall
@@ -27,8 +27,9 @@ from .sansio.headers import (
 from .sansio.proxying import Forward
 from .state import RequestState, request_state
 from .transport import ClientLeft, StreamedReply, TimedOut, Transport, TransportError
-from .uploads import CHUNK, BodyBroken, Upload, client_body
+from .uploads import BodyBroken, Upload, client_body
 
+_CHUNK = 65_536
 _REQUEST_LINE = "".join(map(chr, range(0x21, 0x7F)))
 
 
@@ -42,6 +43,7 @@ class ProxiedResponse(Response):
 class _Outbound:
     """A request as it goes upstream; its bearer is added when it is sent."""
 
+    method: str
     decision: Forward
     transport: Transport
     target: str
@@ -52,7 +54,7 @@ class _Outbound:
         headers = [*self.headers, ("Authorization", f"Bearer {token}")] if token else self.headers
         route = self.decision.route
         return self.transport.stream(
-            request.method,
+            self.method,
             self.target,
             headers=headers,
             body=body,
@@ -63,7 +65,7 @@ class _Outbound:
     def described(self) -> ProxyCall:
         """The same for a callback."""
         path = "/".join(self.decision.path.segments)
-        return ProxyCall(request.method, path, self.decision.route.upstream, Headers(self.headers))
+        return ProxyCall(self.method, path, self.decision.route.upstream, Headers(self.headers))
 
 
 def forward(**_: Any) -> Response:
@@ -126,26 +128,24 @@ def _bearer(state: RequestState, decision: Forward) -> str | None:
 
 
 def _upload(state: RequestState) -> Upload | None:
-    config = state.host.config
-    return client_body(
-        request.environ, request.method, limit=config.proxy_max_body, keep=config.proxy_replay_body
-    )
+    config, req = state.host.config, state.request
+    return client_body(req.environ, req.method, limit=config.proxy_max_body, keep=config.proxy_replay_body)
 
 
 def _outbound(state: RequestState, decision: Forward, body: Upload | None, *, has_bearer: bool) -> _Outbound:
-    transport = state.host.upstreams.transport(decision.route.upstream)
-    query = request.environ.get("QUERY_STRING", "")
+    transport, req = state.host.upstreams.transport(decision.route.upstream), state.request
+    query = req.environ.get("QUERY_STRING", "")
     target = f"{transport.base_path}/{decision.target.quoted()}" + (f"?{_sendable(query)}" if query else "")
     assert target.startswith(transport.base_path + "/")
     headers = _request_headers(state, decision, has_body=body is not None)
-    outbound = _Outbound(decision, transport, target, headers, body)
+    outbound = _Outbound(req.method, decision, transport, target, headers, body)
     if not state.host.callbacks.before_proxy:
         return outbound
     call = outbound.described()
     for callback in state.host.callbacks.before_proxy:
         callback(call)
     headers = revised_request(headers, call.headers.items(), has_bearer=has_bearer)
-    return _Outbound(decision, transport, target, headers, body)
+    return _Outbound(req.method, decision, transport, target, headers, body)
 
 
 def _sendable(query: str) -> str:
@@ -155,13 +155,13 @@ def _sendable(query: str) -> str:
 
 def _request_headers(state: RequestState, decision: Forward, *, has_body: bool) -> list[Header]:
     extra = state.host.config.proxy_request_headers | decision.route.request_headers
-    headers = to_upstream(request.environ, extra=extra, has_body=has_body)
+    req = state.request
     return [
-        *headers,
+        *to_upstream(req.environ, extra=extra, has_body=has_body),
         ("X-Request-ID", state.request_id),
-        ("X-Forwarded-For", request.remote_addr or "unknown"),
-        ("X-Forwarded-Proto", request.scheme),
-        ("X-Forwarded-Host", request.host),
+        ("X-Forwarded-For", req.remote_addr or "unknown"),
+        ("X-Forwarded-Proto", req.scheme),
+        ("X-Forwarded-Host", req.host),
     ]
 
 
@@ -169,24 +169,24 @@ def _response(
     state: RequestState, outbound: _Outbound, upstream: StreamedReply, added: list[Header]
 ) -> Response:
     headers = _response_headers(state, outbound, upstream) + added
-    small = upstream.read_small(CHUNK)
+    small = upstream.read_small(_CHUNK)
     if small is None:
         if upstream.is_event_stream:
-            state.host.deployment.note_stream(request.environ)
-        return _streamed(upstream, headers)
-    if request.method == "HEAD" or upstream.status in (204, 304):
+            state.host.deployment.note_stream(state.request.environ)
+        return _streamed(state, upstream, headers)
+    if outbound.method == "HEAD" or upstream.status in (204, 304):
         # An empty list would become "Content-Length: 0", over what the backend said.
         return ProxiedResponse(iter(()), status=upstream.status, headers=headers)
     return ProxiedResponse(small, status=upstream.status, headers=headers)
 
 
-def _streamed(upstream: StreamedReply, headers: list[Header]) -> Response:
+def _streamed(state: RequestState, upstream: StreamedReply, headers: list[Header]) -> Response:
     """The body as it comes.
 
     Servers hold the head back until the first bytes are there, so waiting for them costs nothing, and a body that breaks at once is
     still a 502.
     """
-    client = request.environ.get("gunicorn.socket")
+    client = state.request.environ.get("gunicorn.socket")
     if client is not None:
         upstream.watch(client)
     chunks = _while_wanted(upstream)

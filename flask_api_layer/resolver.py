@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, assert_never
 
 from . import signals
 from .authority import Authority
 from .commits import TOO_LARGE, set_cookies
-from .errors import BackendUnavailable, StoreDown
-from .sansio.cascade import Ask, Facts, Guests, Resolution, next_step
-from .sansio.identity import Answer, Identity, Reason, Rejected, Trusted, Unreachable
+from .errors import BackendUnavailable
+from .sansio.cascade import Ask, Facts, Guests, Resolution, first_step_of_trust, next_step
+from .sansio.identity import Answer, Reason, Rejected, Trusted, Unreachable
 from .sansio.refresh import Ended, Outcome, Successor, Undecided
 from .sansio.session import Freshness, Session
 from .signals import emit
+from .terms import Terms
 from .wallet import Kind, Wallet
 
 _log = logging.getLogger(__name__)
@@ -23,26 +24,12 @@ _log = logging.getLogger(__name__)
 _REFRESH: Mapping[Kind, Ask] = {"user": Ask.REFRESH_USER, "guest": Ask.REFRESH_GUEST}
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a request may do about tokens.
-
-    :param leeway: REFRESH_LEEWAY, seconds.
-    :param admit_guest: whether the limits let a client of this address have a new guest now.
-    """
-
-    guests_enabled: bool
-    fallback: bool
-    leeway: float
-    clock: Callable[[], float]
-    admit_guest: Callable[[str | None], bool]
-
-
 class Resolver:
     """Who is asking, resolved when somebody wants to know; no flask import, no request.
 
-    ``ended`` is why the user's session ended in this request, ``mint_failure`` why a guest that was wanted could not be made, and
-    ``has_minted`` whether one was.
+    ``resolution`` is who is asking as far as it is known, ``ended`` why the user's session ended in this request, ``mint_failure``
+    why a guest that was wanted could not be made, and ``has_minted`` whether one was. ``guest_id`` gives the session id that a
+    new guest takes over, if there is one.
 
     :param sender: of the signals; the Flask app.
     :param address: of the client.
@@ -56,18 +43,14 @@ class Resolver:
         self._terms = terms
         self._sender = sender
         self._address = address
+        self.guest_id: Callable[[], str | None] = _none
         self._facts: Facts | None = None
-        self._resolution: Resolution | None = None
+        self.resolution: Resolution | None = None
         self.ended: Reason | None = None
         self.mint_failure: Literal["failed", "limited"] | None = None
         self._read_only = False
         self._lost: set[str] = set()
         self.has_minted = False
-
-    @property
-    def known_identity(self) -> Identity | None:
-        """Who is asking, if somebody has wanted to know already."""
-        return self._resolution.identity if self._resolution else None
 
     @property
     def asked(self) -> bool:
@@ -80,9 +63,9 @@ class Resolver:
         :param mint: a visitor without any credential becomes a guest.
         """
         wanted = self._want(mint=mint)
-        if self._resolution is None or wanted:
-            self._resolution = self._advance(trusting=False)
-        return self._resolution
+        if self.resolution is None or wanted:
+            self.resolution = self._advance(trusting=False)
+        return self.resolution
 
     def bearer(self, *, mint: bool = False) -> str | None:
         """The token to call the backend with, which nobody has checked: the backend will. None when there is none.
@@ -111,7 +94,7 @@ class Resolver:
             raise BackendUnavailable()
         if isinstance(answer, Rejected):
             self._facts = self._known.learn(_REFRESH[kind], answer)
-            self._resolution = None
+            self.resolution = None
             self._lost.add(token)
             self._drop(kind, reason=answer.reason)
             return None
@@ -159,33 +142,25 @@ class Resolver:
         """Put a new user session in place of whatever this browser had; the old one can never come back."""
         old = self.wallet.session("user")
         if old is not None:
-            self._bury(old)
+            self._authority.bury(old)
         self.wallet.drop("guest")
         self.wallet.put(session)
-        self._facts = self._resolution = None
+        self._facts = self.resolution = None
 
     def leave(self) -> Session | None:
         """End every session of this browser; the user's, whom the backend has to hear of."""
         user = self.wallet.session("user")
         for session in (user, self.wallet.session("guest")):
             if session is not None:
-                self._bury(session)
+                self._authority.bury(session)
         self.wallet.drop("user")
         self.wallet.drop("guest")
-        self._facts = self._resolution = None
+        self._facts = self.resolution = None
         return user
-
-    def _bury(self, session: Session) -> None:
-        self._authority.identities.forget(session)
-        try:
-            self._authority.ledger.bury(session)
-        except StoreDown:
-            # The cookie is gone at once all the same; only a request that is under way right now could bring it back.
-            _log.warning("the store is down: the tombstone of a session could not be written")
 
     def current_session(self) -> Session | None:
         """The session of whoever was resolved."""
-        bearer = self._resolution.bearer if self._resolution else None
+        bearer = self.resolution.bearer if self.resolution else None
         return self.wallet.session(bearer) if bearer else None
 
     def freeze(self) -> None:
@@ -236,13 +211,16 @@ class Resolver:
         :param trusting: only a bearer is wanted; a token that is not known to be bad is taken without a question.
         """
         facts = self._known.forget_checks() if trusting else self._known
-        while isinstance(step := next_step(facts), Ask):
-            answer = self._answer(step, trusting=trusting)
+        step = first_step_of_trust(facts) if trusting and not facts.answers else next_step(facts)
+        while isinstance(step, Ask):
+            answer, before = self._answer(step, trusting=trusting), facts
             facts = facts.learn(step, answer)
             if not isinstance(answer, Trusted):
-                self._facts = self._known.learn(step, answer)
+                # A refresh has put more into what is known than its answer.
+                self._facts = facts if self._facts is before else self._known.learn(step, answer)
                 # Whoever asks again may be somebody else by now: a new guest, or nobody any more.
-                self._resolution = None
+                self.resolution = None
+            step = next_step(facts)
         self._carry_out(step)
         self.mint_failure = step.mint
         return step if step.ended == self.ended else replace(step, ended=self.ended)
@@ -310,7 +288,7 @@ class Resolver:
             return Unreachable()
         if not self._terms.admit_guest(self._address):
             return Unreachable(limited=True)
-        grant = self._authority.tokens.mint()
+        grant = self._authority.tokens.mint(self.guest_id())
         if grant is None or grant.session is None or grant.identity is None:
             return Unreachable()
         if not self.wallet.has_room(grant.session):
@@ -327,8 +305,11 @@ class Resolver:
     def _carry_out(self, resolution: Resolution) -> None:
         if resolution.clear_user and self.wallet.session("user") is not None:
             self._drop("user", reason=resolution.ended or "expired")
-        session = self.wallet.session("guest")
-        if resolution.clear_guest and session is not None and resolution.bearer != "guest":
+        if (
+            resolution.clear_guest
+            and resolution.bearer != "guest"
+            and (session := self.wallet.session("guest"))
+        ):
             self.wallet.drop("guest", replaces=session)
 
     def _drop(self, kind: Kind, *, reason: Reason) -> None:
@@ -346,6 +327,10 @@ class Resolver:
                 self._authority.identities.forget(session)
                 return kind
         return None
+
+
+def _none() -> None:
+    return None
 
 
 def _kind_of(ask: Ask) -> Kind:

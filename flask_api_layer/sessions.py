@@ -39,7 +39,7 @@ class Sealer:
     """
 
     def __init__(self, secret_keys: Sequence[bytes]) -> None:
-        self._ciphers = [AESGCM(_derive(key, "seal")) for key in secret_keys]
+        self._ciphers = [AESGCM(derive(key, "seal")) for key in secret_keys]
 
     def seal(self, value: bytes, purpose: str) -> str:
         """``value`` as text that is readable by nobody else, and worthless for any other purpose."""
@@ -67,7 +67,8 @@ def digest(value: str, purpose: str) -> str:
     return sha256(f"flask-api-layer {purpose}\n{value}".encode()).hexdigest()
 
 
-def _derive(secret_key: bytes, label: str) -> bytes:
+def derive(secret_key: bytes, label: str) -> bytes:
+    """A key of its own for each purpose."""
     info = f"flask-api-layer {_VERSION} {label}".encode()
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret_key)
 
@@ -108,7 +109,7 @@ def pack(session: Session) -> bytes:
 def unpack(value: bytes) -> Session | None:
     try:
         return Session(*json.loads(value))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 

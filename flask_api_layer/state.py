@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
+from weakref import ref
 
 from blinker import NamedSignal
 from flask import Request, request
 from werkzeug.datastructures import Headers
 
 from . import signals
+from .answers import keep_private, say_limits
 from .app_state import AppState, app_state
 from .client import ApiClient
-from .errors import Audience, BackendUnavailable, Denial, denial
+from .csrf_tokens import CsrfTokens
+from .errors import BackendUnavailable, Denial, denial
 from .policies import UNRULED, Ruling
 from .resolver import Resolver
-from .sansio.access import Client, Deny, Policy
+from .sansio.access import Deny, Policy
 from .sansio.cascade import Resolution
 from .sansio.headers import kept_request_id
 from .sansio.identity import Identity
 from .sansio.paths import wsgi_decoded
+from .sansio.proxy_routes import ProxyRoute
 from .sansio.proxying import Forward
+from .sansio.rates import Quota, limit_headers
 from .signals import emit
 from .wallet import Wallet
 
-_STATE = "_api_layer_state"
+_STATE = "flask_api_layer.state"
 
 
 class RequestState:
@@ -34,20 +39,33 @@ class RequestState:
     :param guards_mount: the request belongs to an app mounted beside the Flask app, whose routes mean nothing here.
     """
 
+    # On the class, because most requests never change them.
+    ruling: Ruling = UNRULED
+    forward: Forward | None = None
+    outer: RequestState | None = None
+    quotas: tuple[Quota, ...] = ()
+    _resolver: Resolver | None = None
+    _request_id: str | None = None
+    _api: ApiClient | None = None
+    _csrf: CsrfTokens | None = None
+    _passed: tuple[Policy, ...] = ()
+    _passed_as: Resolution | None = None
+    _touched = False
+    _finished = False
+    _told = False
+
     def __init__(self, host: AppState, req: Request, *, root: str, guards_mount: bool = False) -> None:
         self.host = host
-        self.request = req
         self.root = root
-        self.ruling: Ruling = UNRULED
-        self.forward: Forward | None = None
-        self._guards_mount = guards_mount
-        self._resolver: Resolver | None = None
-        self._request_id: str | None = None
-        self._api: ApiClient | None = None
-        self._passed: list[tuple[Resolution, Policy]] = []
-        self._touched = False
-        self._finished = False
-        self._told = False
+        # Weakly: in a cycle, every request with all that hangs on it would wait for the garbage collector (5 us of a small view).
+        self._request = ref(req)
+        self.guards_mount = guards_mount
+
+    @property
+    def request(self) -> Request:
+        req = self._request()
+        assert req is not None
+        return req
 
     @property
     def resolver(self) -> Resolver:
@@ -60,6 +78,19 @@ class RequestState:
             if self._finished:
                 self._resolver.freeze()
         return self._resolver
+
+    @property
+    def csrf(self) -> CsrfTokens:
+        if self._csrf is None:
+            self._csrf = CsrfTokens(self.request.environ.get("HTTP_COOKIE", ""), self.host.csrf_terms)
+        return self._csrf
+
+    def csrf_token(self) -> str:
+        """A token for the forms and scripts of this visitor; empty where tokens mean nothing (CSRF "fetch_metadata" or "off")."""
+        if not self.host.uses_csrf_tokens:
+            return ""
+        self.touch()
+        return self.csrf.hand_out(self.resolver.wallet.session_id)
 
     @property
     def request_id(self) -> str:
@@ -78,10 +109,11 @@ class RequestState:
     @property
     def known_identity(self) -> Identity | None:
         """Who is asking, if somebody has wanted to know already."""
-        return self._resolver.known_identity if self._resolver is not None else None
+        resolution = self._resolver.resolution if self._resolver is not None else None
+        return resolution.identity if resolution is not None else None
 
     def resolve(self, *, mint: bool = False) -> Resolution:
-        resolution = self.resolver.resolve(mint=mint and self.may_mint)
+        resolution = self.resolver.resolve(mint=mint and self._prepare_to_mint())
         if not self._told:
             self._told = True
             self.tell(signals.identity_resolved, identity=resolution.identity)
@@ -93,6 +125,13 @@ class RequestState:
         if self._finished or self.request.method in ("HEAD", "OPTIONS") or self._is_prefetch:
             return False
         return self.ruling.allows_guests
+
+    def _prepare_to_mint(self) -> bool:
+        """Whether a guest may be made; their forms stay good, since the session takes over the id that these are bound to."""
+        if not self.may_mint:
+            return False
+        self.resolver.guest_id = self.csrf.id
+        return True
 
     @property
     def _is_prefetch(self) -> bool:
@@ -119,12 +158,19 @@ class RequestState:
 
         :raises Denial: when there is a session that cannot be used now, or the limit for new guests is reached.
         """
-        token = self.resolver.bearer(mint=self.may_mint)
+        token = self.resolver.bearer(mint=self._prepare_to_mint())
         if token is not None and self._is_for_users and not self.resolver.is_users(token):
             return None
         if token is None and (why := self.resolver.mint_failure):
             raise denial("rate_limited" if why == "limited" else "backend_unavailable")
         return token
+
+    def forward_to(self, decision: Forward) -> ProxyRoute:
+        """Take note that the request is for the proxy; the route, whose terms are the request's from now on."""
+        self.forward = decision
+        if decision.route.auth == "user":
+            self.ruling = Ruling((Policy("user", decision.route.roles),))
+        return decision.route
 
     @property
     def _is_for_users(self) -> bool:
@@ -155,68 +201,25 @@ class RequestState:
         :raises Denial: LoginRequired, AccessDenied or BackendUnavailable.
         """
         for policy in policies:
-            if not policy.gates:
+            if not policy.gates or self._has_passed(policy):
                 continue
             who = self.resolve(mint=policy.access == "guest")
-            if (who, policy) in self._passed:
-                # The hook has been here before the view's own wrapper.
-                continue
             config = self.host.config
             verdict = policy.check(who, guests_enabled=config.guest_enabled, fallback=config.guest_fallback)
             if isinstance(verdict, Deny):
                 raise self._deny(verdict, who.identity)
-            self._passed.append((who, policy))
+            self._passed = (*self._passed, policy) if self._passed_as is who else (policy,)
+            self._passed_as = who
+
+    def _has_passed(self, policy: Policy) -> bool:
+        """The hook was here before the view's own wrapper, and they are still who they were."""
+        return policy in self._passed and self.resolver.resolution is self._passed_as
 
     def _deny(self, verdict: Deny, identity: Identity) -> Denial:
         error = denial(verdict.code)
         if not isinstance(error, BackendUnavailable):
             self.tell(signals.access_denied, identity=identity, error_code=verdict.code)
         return error
-
-    # How it is said
-
-    def audience(self) -> Audience:
-        environ = self.request.environ
-        path = wsgi_decoded(self._wsgi_path)
-        quoted = quote(self._wsgi_path.encode("latin-1"), safe="/:@!$&'()*+,;=-._~")
-        query = environ.get("QUERY_STRING", "")
-        under_prefix = not self._guards_mount and self.host.is_api_path(self.request.path)
-        return Audience(
-            client=self._client(under_prefix),
-            path=path,
-            target=None if under_prefix else f"{quoted}?{query}" if query else quoted,
-            login_url=self.root + self.host.config.login_url,
-            request_id=self.request_id,
-            realm=self.host.app.name,
-            hx_target=self._hx_target,
-        )
-
-    @property
-    def _hx_target(self) -> str | None:
-        """The page that htmx is on; the header is the client's word, so it is checked like any ``next``."""
-        try:
-            url = urlsplit(self.request.environ.get("HTTP_HX_CURRENT_URL", ""))
-        except ValueError:
-            return None
-        path = url.path or ("/" if url.netloc else "")
-        return self.host.safe_next(f"{path}?{url.query}" if url.query else path, root=self.root)
-
-    def _client(self, under_prefix: bool) -> Client:
-        environ = self.request.environ
-        return Client(
-            under_prefix=under_prefix,
-            sends_json=self.request.is_json,
-            accept=environ.get("HTTP_ACCEPT"),
-            fetch_mode=environ.get("HTTP_SEC_FETCH_MODE"),
-            requested_with=environ.get("HTTP_X_REQUESTED_WITH"),
-            hx_request=environ.get("HTTP_HX_REQUEST"),
-        )
-
-    @property
-    def _wsgi_path(self) -> str:
-        environ = self.request.environ
-        path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-        return "/" + path.lstrip("/")
 
     # The answer
 
@@ -233,24 +236,17 @@ class RequestState:
                 headers.add("Set-Cookie", cookie)
             self._resolver.freeze()
             self._touched = self._touched or self._resolver.asked
+        if self._csrf is not None and (csrf_cookie := self._csrf.take_cookie()):
+            headers.add("Set-Cookie", csrf_cookie)
+        if self.quotas:
+            say_limits(headers, limit_headers(self.quotas, now=self.host.clock()))
         if self._touched:
-            _keep_private(headers)
+            keep_private(headers)
 
     def tell(self, signal: NamedSignal, **values: object) -> None:
         """Tell the subscribers of a signal what happened in this request."""
         if signal.receivers:
             emit(signal, self.host.app, request_id=self.request_id, **values)
-
-
-def _keep_private(headers: Headers) -> None:
-    """Over whatever the view or the backend said: a shared cache must never hold what depends on who asks."""
-    headers["Cache-Control"] = "private, no-store"
-    named = headers.getlist("Vary")
-    if named == ["Cookie"]:
-        return
-    vary = [name.strip() for name in ",".join(named).split(",") if name.strip()]
-    if "*" not in vary and "cookie" not in (name.lower() for name in vary):
-        headers["Vary"] = ", ".join([*vary, "Cookie"])
 
 
 def begin_request(
@@ -264,16 +260,21 @@ def begin_request(
         name = req.environ.get("SCRIPT_NAME")
         root = wsgi_decoded(name).rstrip("/") if name else ""
     state = RequestState(host, req, root=quote(root) if root else "", guards_mount=guards_mount)
-    setattr(req, _STATE, state)
+    state.outer = req.environ.get(_STATE)
+    req.environ[_STATE] = state
     return state
 
 
 def state_of(req: Request) -> RequestState | None:
-    """The state that hangs on the request object itself.
+    """The state of this very request.
 
     ``g`` would not do: all requests under one outer app context share it, and a view that pushes an app context gets another one.
+    Nor would an attribute of the request: it makes every access to all the others slower, a tenth of a small view.
     """
-    state: RequestState | None = getattr(req, _STATE, None)
+    state: RequestState | None = req.environ.get(_STATE)
+    while state is not None and state._request() is not req:
+        # Somebody has sent the same environ through the app again.
+        state = state.outer
     return state
 
 

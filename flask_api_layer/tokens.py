@@ -55,13 +55,16 @@ class Tokens:
         self._clock = clock
         self._guests_rest_until = 0.0
 
-    def mint(self) -> Grant | None:
-        """A new guest; None when the backend gives none, and then it is left alone for 30 s."""
+    def mint(self, session_id: str | None = None) -> Grant | None:
+        """A new guest; None when the backend gives none, and then it is left alone for 30 s.
+
+        :param session_id: for the new session, where the visitor's forms are bound to one already.
+        """
         if time.monotonic() < self._guests_rest_until:
             return None
         tokens = self._ask_for_guest()
         if tokens is not None:
-            session = self._start("guest", tokens)
+            session = self._start("guest", tokens, session_id or secrets.token_urlsafe(12))
             # A fresh token counts as checked; without a record its own claims say which guest it is.
             record = tokens.user or {
                 "sub": unverified_claims(tokens.access_token).get("sub"),
@@ -113,7 +116,7 @@ class Tokens:
         return self._grant(tokens)
 
     def _grant(self, tokens: TokenSet) -> Grant:
-        session = self._start("user", tokens)
+        session = self._start("user", tokens, secrets.token_urlsafe(12))
         checked = self._identities.welcome(session, tokens)
         match checked.answer:
             case Identity() as identity:
@@ -133,5 +136,5 @@ class Tokens:
             case _:
                 return Grant(session, None)
 
-    def _start(self, kind: Literal["user", "guest"], tokens: TokenSet) -> Session:
-        return start_session(kind, tokens, session_id=secrets.token_urlsafe(12), now=self._clock())
+    def _start(self, kind: Literal["user", "guest"], tokens: TokenSet, session_id: str) -> Session:
+        return start_session(kind, tokens, session_id=session_id, now=self._clock())

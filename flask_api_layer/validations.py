@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
 from threading import Lock
 
@@ -103,5 +104,6 @@ class Validations:
         return entry.identity if entry is not None and self._clock() - entry.since < seconds else None
 
 
+@lru_cache(maxsize=_MOST_ENTRIES)
 def _key(token: str) -> bytes:
     return sha256(token.encode()).digest()

@@ -1,10 +1,11 @@
-"""The auth endpoints: login, register, logout, me, refresh, guest."""
+"""The auth endpoints: login, register, logout, me, refresh, guest, csrf."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 from typing import Any, Literal
+from urllib.parse import unquote_to_bytes
 
 from flask import flash, jsonify, redirect, request
 from flask.typing import ResponseReturnValue
@@ -12,18 +13,18 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from . import signals
 from .commits import TOO_LARGE
+from .csrf import FORMS, MAX_OWN_BODY
 from .errors import Denial, LoginRequired, StoreDown, denial
 from .sansio.access import login_target, prefers_html
-from .sansio.bodies import BadBody, form_fields, json_object
+from .sansio.bodies import BadBody, check_utf8, form_fields, json_object
 from .sansio.identity import Identity
 from .sansio.session import Session
 from .state import RequestState, request_state
+from .throttle import limit_login
 from .tokens import Grant
 
 _log = logging.getLogger(__name__)
 
-_MAX_BODY = 2 * 2**20
-_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 # They travel in Flask's session cookie.
 _MOST_REASONS = 5
 _LONGEST_REASON = 200
@@ -71,6 +72,8 @@ def _ask(state: RequestState, endpoint: Literal["login", "register"], fields: Ma
     }
     if not sent:
         raise denial("bad_request", detail="The body has no field to send to the backend.")
+    if endpoint == "login":
+        limit_login(state, sent)
     try:
         return state.host.authority.tokens.login(endpoint, sent, guest_token=state.resolver.guest_token())
     except Denial as error:
@@ -91,6 +94,8 @@ def _start_session(state: RequestState, grant: Grant, session: Session) -> None:
         guest_identity = authority.identities.known_guest(guest_session)
         state.tell(signals.guest_upgraded, guest=guest_identity, user=grant.identity)
     resolver.enter(session)
+    if state.host.uses_csrf_tokens:
+        state.csrf.renew(session.id)
     state.tell(signals.logged_in, identity=grant.identity)
 
 
@@ -99,6 +104,8 @@ def logout() -> ResponseReturnValue:
     state = request_state()
     state.touch()
     session = state.resolver.leave()
+    if state.host.uses_csrf_tokens and state.csrf.is_carried:
+        state.csrf.renew(None)
     if session is not None:
         state.host.authority.calls.logout(session)
     state.tell(signals.logged_out, session_id=session.id if session else None)
@@ -155,6 +162,14 @@ def guest() -> ResponseReturnValue:
     return jsonify(success=True, data={"kind": who.identity.kind}), 201 if state.resolver.has_minted else 200
 
 
+def csrf() -> ResponseReturnValue:
+    """The CSRF token, for scripts that cannot read the cookie."""
+    token = request_state().csrf_token()
+    if not token:
+        raise denial("no_route")
+    return jsonify(success=True, data={"csrf_token": token})
+
+
 def _no_guest(state: RequestState, *, degraded: bool) -> Denial:
     if state.resolver.mint_failure == "limited":
         return denial("rate_limited")
@@ -182,13 +197,13 @@ def _fields(*, scalars_only: bool) -> dict[str, Any]:
     :raises Denial: ``bad_request`` for a malformed body, ``payload_too_large``; the backend is not asked.
     """
     # Without a Content-Length as well; the app's own limit may be lower.
-    request.max_content_length = min(_MAX_BODY, request.max_content_length or _MAX_BODY)
+    request.max_content_length = min(MAX_OWN_BODY, request.max_content_length or MAX_OWN_BODY)
     if (request.content_length or 0) > request.max_content_length:
         raise denial("payload_too_large")
     try:
         body = _whole_body()
-        if request.mimetype in _FORMS:
-            return dict(_form())
+        if request.mimetype in FORMS:
+            return _form(body)
         if not request.is_json or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
             raise denial("bad_request", detail="The body must be a form, or JSON in UTF-8.")
         fields = json_object(body)
@@ -215,15 +230,17 @@ def _whole_body() -> bytes:
     return body
 
 
-def _form() -> dict[str, str]:
+def _form(body: bytes) -> dict[str, str]:
     if request.files:
         raise BadBody("files are not part of a login")
+    # Werkzeug would replace what is not UTF-8, and a password would be another one.
+    check_utf8(unquote_to_bytes(body) if request.mimetype == FORMS[0] else body)
     return form_fields(request.form.items(multi=True))
 
 
 def _is_form_navigation() -> bool:
     """A person pressed a button: the answer is a redirect."""
-    if request.mimetype not in _FORMS and request.content_length:
+    if request.mimetype not in FORMS and request.content_length:
         return False
     mode = request.headers.get("Sec-Fetch-Mode")
     return mode == "navigate" if mode else prefers_html(request.headers.get("Accept"))

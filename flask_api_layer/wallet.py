@@ -32,12 +32,14 @@ class CookieTerms:
 
     :param limits: seconds that a cookie of each kind lives at most.
     :param refreshable: the backend can refresh tokens.
+    :param reserved: bytes that other cookies of the layer take.
     """
 
     style: CookieStyle
     seal: CookieSeal
     limits: Mapping[Kind, int]
     refreshable: bool
+    reserved: int = 0
 
 
 class Wallet:
@@ -57,6 +59,12 @@ class Wallet:
             self._sessions[kind] = self._read(kind)
         return self._sessions[kind]
 
+    @property
+    def session_id(self) -> str | None:
+        """What the visitor's forms are bound to."""
+        session = self.session("user") or self.session("guest")
+        return session.id if session else None
+
     def carries(self, kind: Kind) -> bool:
         """Whether the request has a cookie of this name, usable or not."""
         return bool(self._values(kind))
@@ -68,6 +76,10 @@ class Wallet:
     def drop(self, kind: Kind, *, replaces: Session | None = None) -> None:
         self._sessions[kind] = None
         self._changes[kind] = Change(kind, None, replaces)
+
+    @property
+    def has_changes(self) -> bool:
+        return bool(self._changes)
 
     @property
     def changes(self) -> list[Change]:
@@ -90,6 +102,7 @@ class Wallet:
         other: Kind = "guest" if session.kind == "user" else "user"
         kept = None if alone else self.session(other)
         others = len(self._style.name(other)) + len(self._sealed(kept)) + 3 if kept else 0
+        others += self._terms.reserved
         return fits(self._style.name(session.kind), self._sealed(session), others)
 
     def _read(self, kind: Kind) -> Session | None:

@@ -12,6 +12,8 @@ from flask_api_layer import ApiLayer
 
 from .processes import ShopBackend
 
+pytest_plugins = ["tests.leaks"]
+
 StartBackend = Callable[..., ShopBackend]
 
 
@@ -68,4 +70,4 @@ def make_app() -> Iterator[Callable[..., Flask]]:
 
     yield make
     for app in layers:
-        app.extensions["api_layer"].upstreams.close()
+        app.extensions["api_layer"].close()

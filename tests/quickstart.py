@@ -9,9 +9,11 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from html.parser import HTMLParser
 from http.cookiejar import Cookie
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import requests
 from requests.cookies import RequestsCookieJar
@@ -94,3 +96,22 @@ def new_browser() -> requests.Session:
     browser.headers["Accept"] = "text/html"
     browser.cookies = LoopbackJar()
     return browser
+
+
+class Form(HTMLParser):
+    """The one form of a page: where it goes, and its fields with the values that they have."""
+
+    def __init__(self, page: requests.Response) -> None:
+        super().__init__()
+        self.target = ""
+        self.method = ""
+        self.fields: dict[str, str] = {}
+        self.feed(page.text)
+        self.target = urljoin(page.url, self.target)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.target, self.method = values["action"], values["method"]
+        elif tag == "input":
+            self.fields[values["name"]] = values.get("value", "")

@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks.lines import Line, missed
+from benchmarks.loads import Ask, warm_up
+from benchmarks.rates import measure_rates
 from benchmarks.reports import Report
 from benchmarks.run import main
+from benchmarks.spreads import at_least, at_most, spread, take_turns
 
 from .races.needs import need_program
+from .raw_server import Peer, RawServer
 
 CHECKOUT = Path(__file__).parent.parent
 TINY = ("refresh", "--sessions", "1", "--parallel", "4", "--rounds", "5")
-MACHINE = {"cores", "load", "flask", "werkzeug", "gunicorn", "redis-py", "redis-server", "sqlite"}
+PROXY = ("proxy", "--rounds", "1", "--seconds", "1", "--size-mb", "1", "--json")
+PAGE = ("page", "--rounds", "1", "--calls", "1", "--load-rounds", "1", "--seconds", "1", "--json")
+MACHINE = {
+    *("cores", "load", "flask", "werkzeug", "gunicorn", "gevent", "granian", "requests"),
+    *("redis-py", "redis-server", "nginx", "wrk", "sqlite"),
+}
+OURS, SNIPPET, SESSION, HELLO, NGINX = (
+    "this proxy",
+    "requests.request()",
+    "requests.Session",
+    "Flask, no upstream",
+    "nginx proxy_pass",
+)
 
 
 def run(*arguments: str, **environ: str) -> str:
@@ -36,6 +56,20 @@ def run(*arguments: str, **environ: str) -> str:
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
     return output
+
+
+def figures(*arguments: str, **environ: str) -> dict[str, dict[str, Any]]:
+    """What it measured; every answer was right."""
+    report = json.loads(run("-m", "benchmarks.run", *arguments, **environ))
+    assert report["broken"] == []
+    assert report["machine"].keys() > MACHINE
+    found: dict[str, dict[str, Any]] = report["figures"]
+    return found
+
+
+def assert_spread(spread: dict[str, float]) -> None:
+    assert spread.keys() == {"median", "least", "most"}
+    assert spread["least"] <= spread["median"] <= spread["most"]
 
 
 def cells(line: str) -> list[str]:
@@ -78,6 +112,75 @@ def test_without_a_redis_server_it_says_so_and_goes_on(tmp_path: Path) -> None:
         assert figures["operations"].keys() == {"get", "put_if_absent", "delete_if_equal"}
 
 
+def test_the_proxy_is_compared_with_what_people_copy_and_with_nginx() -> None:
+    installed = {NGINX} if shutil.which("nginx") else set()
+    found = figures(*PROXY, "--only", "1kb,big", "--servers", "gthread")
+    assert {measure: set(variants) for measure, variants in found.items()} == {
+        "1kb GET, gthread, requests/s": {OURS, SNIPPET, SESSION, HELLO} | installed,
+        "1 MB down, gthread, MB/s": {OURS, SNIPPET} | installed,
+        "1 MB down, gthread, peak memory added, MB": {OURS, SNIPPET},
+        "1 MB up, gthread, MB/s": {OURS, SNIPPET} | installed,
+        "1 MB up, gthread, peak memory added, MB": {OURS, SNIPPET},
+    }
+    for name, figure in found["1kb GET, gthread, requests/s"].items():
+        assert_spread(figure["value"])
+        assert figure["value"]["least"] > 0
+        assert (figure["ratio"] is None) == (name == OURS)
+        assert (figure["wanted"] is None) == (name not in (SNIPPET, HELLO))
+
+
+def test_without_nginx_and_wrk_the_proxy_is_measured_all_the_same(tmp_path: Path) -> None:
+    found = figures(*PROXY, "--only", "1kb,sse", "--servers", "gevent", PATH=str(tmp_path))
+    assert found.keys() == {"1kb GET, gevent, requests/s", "events, gevent, ms"}
+    assert found["1kb GET, gevent, requests/s"].keys() == {OURS, SNIPPET, SESSION, HELLO}
+    for figure in found["events, gevent, ms"].values():
+        assert_spread(figure["value"])
+
+
+def test_the_page_is_compared_with_bare_flask() -> None:
+    found = figures(*PAGE, "--servers", "granian")
+    assert found.keys() == {"CPU us per request", "granian, requests/s"}
+    assert found["granian, requests/s"].keys() == {"bare Flask", "gated page"}
+    in_process = found["CPU us per request"]
+    assert in_process.keys() > {"bare Flask", "untouched view", "gated view, cached validation"}
+    for name, figure in in_process.items():
+        assert_spread(figure["value"])
+        assert (figure["ratio"] is None) == (figure["added"] is None) == (name == "bare Flask")
+
+
+def test_a_missed_wish_is_told_and_breaks_nothing() -> None:
+    slow, fast = spread([1.0, 2.0, 9.0]), spread([4.0])
+    ratios = [
+        Line(measure="GET", variant="it", value=slow, ratio=found, wish=at_least(2.2))
+        for found in (slow, fast)
+    ]
+    growth = Line(measure="memory", variant="ours", value=fast, wish=at_most(3))
+    assert ratios[0].cells() == ["GET", "it", "2 [1..9]", "2.00 [1.00..9.00]", "", ">= 2.2, is 2.00"]
+    assert missed([*ratios, growth]) == [
+        "missed: GET, it: >= 2.2, is 2.00",
+        "missed: memory, ours: <= 3, is 4.00",
+    ]
+
+
+def test_variants_take_turns_and_each_of_them_goes_first() -> None:
+    calls: list[str] = []
+    variants = {name: partial(calls.append, name) for name in "abc"}
+    assert take_turns(variants, 3) == {name: [None] * 3 for name in "abc"}
+    assert calls == [*"abc", *"bca", *"cab"]
+
+
+def test_error_pages_are_not_measured() -> None:
+    def refuse(peer: Peer) -> None:
+        while peer.request():
+            peer.answer(b"the body", status=b"500 Oops")
+
+    with RawServer(refuse) as server:
+        ask = Ask(int(server.url.rpartition(":")[2]), "/", {})
+        rates = measure_rates("GET", {"it": ask}, b"the body", rounds=1, seconds=1)
+        assert warm_up(ask).faults
+    assert (rates.values, rates.broken) == ({}, ["GET: it gives the right answer"])
+
+
 def test_a_broken_promise_is_the_last_line() -> None:
     report = Report(
         title="title",
@@ -99,6 +202,13 @@ def test_a_broken_promise_is_the_last_line() -> None:
         "BROKEN: memory: no lost session",
     ]
     assert json.loads(report.to_json({"cores": "2"}))["broken"] == ["memory: no lost session"]
+
+
+@pytest.mark.parametrize("wrong", ["1kb,2kb", "all", ""])
+def test_unknown_parts_are_refused(capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["proxy", "--only", wrong])
+    assert "is none of 1kb, 100kb, big, sse" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

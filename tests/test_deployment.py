@@ -19,9 +19,12 @@ SYNC = {"gunicorn.socket": object(), "wsgi.multithread": False, "REMOTE_ADDR": "
 
 
 def warnings(
-    caplog: pytest.LogCaptureFixture, *environs: dict[str, Any], has_streams: bool = False
+    caplog: pytest.LogCaptureFixture,
+    *environs: dict[str, Any],
+    has_streams: bool = False,
+    debug: bool = False,
 ) -> list[str]:
-    deployment = Deployment(lambda: has_streams)
+    deployment = Deployment(lambda: has_streams, debug=debug)
     with caplog.at_level(logging.WARNING, "flask_api_layer"):
         for environ in environs:
             deployment.look(environ)
@@ -44,7 +47,7 @@ def test_no_streams_or_no_sync_worker_is_no_reason_to_warn(
 
 
 def test_a_stream_that_nobody_declared_warns_as_well(caplog: pytest.LogCaptureFixture) -> None:
-    deployment = Deployment(lambda: False)
+    deployment = Deployment(lambda: False, debug=False)
     deployment.note_stream({**SYNC, "wsgi.multithread": True})
     assert caplog.records == []
     deployment.note_stream(SYNC)
@@ -85,6 +88,17 @@ def test_a_visitor_is_not_taken_for_a_proxy(
 
 def test_only_the_first_requests_are_looked_at(caplog: pytest.LogCaptureFixture) -> None:
     assert warnings(caplog, *[{"REMOTE_ADDR": "192.0.2.1"}] * 100, {}) == []
+
+
+def test_debug_mode_on_the_internet_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    stranger = {"REMOTE_ADDR": "8.8.8.8"}
+    [message] = warnings(caplog, stranger, stranger, debug=True)
+    assert "debug mode" in message
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.7", "192.168.1.5", "::1", "fe80::1%eth0", "unix:"])
+def test_debug_mode_at_home_is_what_it_is_for(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert warnings(caplog, {"REMOTE_ADDR": address}, debug=True) == []
 
 
 APP = """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -13,32 +12,14 @@ import pytest
 import requests
 
 from .processes import ROOT, ShopBackend
-from .quickstart import README, code_blocks, command, new_browser, running_quick_start
+from .quickstart import README, Form, code_blocks, command, new_browser, running_quick_start
 
 USER = "__Host-Http-api-user"
+CSRF = "__Host-api-csrf"
 GUEST = "__Host-Http-api-guest"
 DOCUMENTS = ("README.md", "docs/backend.md", "docs/configuration.md")
 # How a line in a shell block may start; the make targets are checked here, flask is run here, curl in test_docs.py.
 COMMANDS = ("make ", "FLASK_", "flask --app shop run", ". .venv/bin/activate", "BACKEND=", "curl ")
-
-
-class Form(HTMLParser):
-    """The one form of a page: where it goes, and its fields with the values that they have."""
-
-    def __init__(self, page: requests.Response) -> None:
-        super().__init__()
-        self.target = ""
-        self.method = ""
-        self.fields: dict[str, str] = {}
-        self.feed(page.text)
-        self.target = urljoin(page.url, self.target)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        if tag == "form":
-            self.target, self.method = values["action"], values["method"]
-        elif tag == "input":
-            self.fields[values["name"]] = values.get("value", "")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +102,7 @@ def test_the_printed_form_logs_an_admin_in_and_back_to_the_view(
     answer = submit(browser, form, email="admin@example.com", password="demo-password")
     # B2, B2.3
     assert (answer.status_code, answer.headers["Location"]) == (303, "/admin")
-    assert list(browser.cookies.keys()) == [USER]
+    assert sorted(browser.cookies.keys()) == sorted([USER, CSRF])
     report = browser.get(f"{shop}/admin")
     assert report.status_code == 200
     assert report.json()["data"]["revenue_cents"] == 0

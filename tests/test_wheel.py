@@ -16,7 +16,7 @@ from zipfile import ZipFile
 import pytest
 
 from .processes import ROOT, ShopBackend
-from .quickstart import clean_environ, new_browser, running_quick_start
+from .quickstart import Form, clean_environ, new_browser, running_quick_start
 
 PACKAGE = "flask_api_layer"
 NOT_CLONED = shutil.ignore_patterns(
@@ -132,6 +132,7 @@ def test_the_quick_start_runs_on_the_wheel(quick_start: str) -> None:
     with new_browser() as browser:
         cart = browser.get(f"{quick_start}/cart")
         assert (cart.status_code, cart.text) == (200, "0 items")
-        login = {"email": "admin@example.com", "password": "demo-password", "next": "/admin"}
-        report = browser.post(f"{quick_start}/api/auth/login", data=login)
+        form = Form(browser.get(f"{quick_start}/admin"))
+        login = {"email": "admin@example.com", "password": "demo-password"}
+        report = browser.post(form.target, data=form.fields | login)
         assert (report.url, report.status_code) == (f"{quick_start}/admin", 200)

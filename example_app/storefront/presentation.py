@@ -51,8 +51,6 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(day)
     app.add_template_filter(picture)
     app.add_template_global(api_url)
-    # The layer's own, where its CSRF check is on, stands.
-    app.jinja_env.globals.setdefault("csrf_field", str)
     app.after_request(secure)
     app.register_error_handler(HTTPException, error_page)
 

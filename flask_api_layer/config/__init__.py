@@ -11,6 +11,7 @@ from limits import RateLimitItem
 
 from ..errors import ConfigError
 from ..jwt.keys import StaticKeys
+from ..sansio.csrf import Mode
 from ..sansio.proxy_routes import ProxyRoute
 from .checks import SettingError, closest
 from .contradictions import contradictions
@@ -26,13 +27,14 @@ _NEW_SECRET = "python -c 'import secrets; print(secrets.token_hex())'"  # noqa: 
 class Config:
     """What the ``API_LAYER_*`` keys say, one field for each key, in lower case.
 
-    Ages, times to live, leeways and timeouts are seconds; ``proxy_max_body`` and ``proxy_replay_body`` are bytes; ``pool_size`` is
-    connections for each backend host. ``backend_url`` has no slash at its end. ``guest_mint_limit`` is empty for no limit.
-    ``endpoints`` holds the overrides only (None: the backend has no such endpoint), as paths below ``backend_url``. Patterns of
-    views start with a slash, patterns of the proxy do not; ``proxy_routes`` stand in declared order.
-    ``None`` in ``allowed_token_types``, ``login_fields`` and ``register_fields`` is all of them, in ``jwt_issuer`` and
-    ``jwt_audience`` that the claim is not looked at; ``revalidate_every`` 0 is never. With ``validate`` "local" there is either
-    ``jwt_key`` or ``jwks_url``. ``secret_keys`` starts with the current key, then SECRET_KEY_FALLBACKS.
+    Ages, times to live, leeways and timeouts are seconds; ``proxy_max_body`` and ``proxy_replay_body`` are bytes; ``pool_size``
+    is connections for each backend host. ``backend_url`` has no slash at its end. ``guest_mint_limit``, ``rate_limit`` and
+    ``login_rate_limit`` are empty for no limit. ``endpoints`` holds the overrides only (None: the backend has no such
+    endpoint), as paths below ``backend_url``. Patterns of views start with a slash, patterns of the proxy do not;
+    ``proxy_routes`` stand in declared order. ``None`` in ``allowed_token_types``, ``login_fields`` and ``register_fields`` is
+    all of them, in ``jwt_issuer`` and ``jwt_audience`` that the claim is not looked at; ``revalidate_every`` 0 is never. With
+    ``validate`` "local" there is either ``jwt_key`` or ``jwks_url``. ``secret_keys`` starts with the current key, then
+    SECRET_KEY_FALLBACKS.
     """
 
     backend_url: str
@@ -41,6 +43,7 @@ class Config:
 
     user_cookie: str
     guest_cookie: str
+    csrf_cookie: str
     cookie_secure: bool
     cookie_samesite: Literal["Lax", "Strict", "None"]
     cookie_max_age: int
@@ -86,6 +89,15 @@ class Config:
     proxy_replay_body: int
     proxy_request_headers: frozenset[str]
     proxy_response_headers: frozenset[str]
+
+    csrf: Mode
+    csrf_trusted_origins: frozenset[str]
+    rate_limit: tuple[RateLimitItem, ...]
+    login_rate_limit: tuple[RateLimitItem, ...]
+    rate_limit_exempt: tuple[str, ...]
+    block_browser_api: bool
+    audit_events: tuple[str, ...] | None
+    audit_logger: str
 
     connect_timeout: float
     read_timeout: float

@@ -40,6 +40,16 @@ CONTRADICTIONS: Final = (
         ("user_cookie", "guest_cookie"), lambda user, guest: user == guest, "are one cookie; write two names"
     ),
     Contradiction(
+        ("csrf_cookie", "user_cookie", "guest_cookie"),
+        lambda csrf, user, guest: csrf in (user, guest),
+        "are one cookie; write three names",
+    ),
+    Contradiction(
+        ("cookie_samesite", "csrf"),
+        lambda samesite, csrf: samesite == "None" and csrf == "off",
+        "leave nothing that keeps other sites' forms out; write FLASK_API_LAYER_CSRF=both",
+    ),
+    Contradiction(
         ("cookie_samesite", "cookie_secure"),
         lambda samesite, secure: samesite == "None" and not secure,
         "make cookies that browsers refuse; write FLASK_API_LAYER_COOKIE_SECURE=true",

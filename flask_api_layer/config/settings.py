@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..jwt.keys import ALGORITHMS
+from ..sansio.events import EVENT_TYPES
 from . import checks, proxy, urls
 from .checks import NO_SUGGESTION, SettingError
 
@@ -78,6 +79,7 @@ SETTINGS: Final = (
     Setting("ENDPOINTS", {}, urls.endpoints, {"login": "auth/login"}),
     Setting("USER_COOKIE", "api-user", checks.cookie_name),
     Setting("GUEST_COOKIE", "api-guest", checks.cookie_name),
+    Setting("CSRF_COOKIE", "api-csrf", checks.cookie_name),
     Setting("COOKIE_SECURE", True, checks.boolean),
     Setting("COOKIE_SAMESITE", "Lax", checks.samesite),
     Setting("COOKIE_MAX_AGE", _WEEK, _age),
@@ -128,6 +130,16 @@ SETTINGS: Final = (
     Setting("PROXY_REPLAY_BODY", _MIB, checks.whole("bytes", least=0, most=_MOST_BYTES)),
     Setting("PROXY_REQUEST_HEADERS", (), proxy.request_headers, ["X-Tenant"]),
     Setting("PROXY_RESPONSE_HEADERS", (), proxy.response_headers, ["X-Total-Count"]),
+    Setting("CSRF", "both", checks.choice("both", "fetch_metadata", "double_submit", "off")),
+    Setting("CSRF_TRUSTED_ORIGINS", (), urls.origins, ["https://admin.example.com"]),
+    Setting("RATE_LIMIT", None, checks.limit, "300/minute"),
+    Setting("LOGIN_RATE_LIMIT", "10/minute", checks.limit),
+    Setting("RATE_LIMIT_EXEMPT", (), _patterns, ["/health"]),
+    Setting("BLOCK_BROWSER_API", False, checks.boolean),
+    Setting(
+        "AUDIT_EVENTS", None, checks.optional(checks.sequence(checks.choice(*EVENT_TYPES))), ["auth:login"]
+    ),
+    Setting("AUDIT_LOGGER", "flask_api_layer.audit", checks.text),
     Setting("CONNECT_TIMEOUT", 2, checks.timeout),
     Setting("READ_TIMEOUT", 10, checks.timeout),
     Setting("TOTAL_TIMEOUT", 30, checks.timeout),

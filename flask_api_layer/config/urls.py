@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from ..sansio.paths import local_target
-from .checks import NO_SUGGESTION, SettingError, choice, closest, optional, pairs, refuse
+from .checks import NO_SUGGESTION, SettingError, choice, closest, optional, pairs, refuse, sequence
 
 ENDPOINTS: Final = ("login", "register", "logout", "me", "refresh", "guest")
 REQUIRED_ENDPOINTS: Final = ("login", "me")
@@ -85,6 +85,23 @@ def store_url(value: object) -> str:
     if scheme in ("sqlite", "unix") and not (rest.startswith("/") and rest.strip("/")):
         refuse(value, "has no path after :///", instead=STORE_EXAMPLES[scheme])
     return value
+
+
+def origins(value: object) -> frozenset[str]:
+    """Origins as browsers write them."""
+    return frozenset(sequence(_origin)(value))
+
+
+def _origin(value: object) -> str:
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or "*" in value:
+        refuse(value, "is not an origin such as https://admin.example.com (no wildcards)")
+    parts = _split_url(value)
+    if parts is None or parts.scheme not in ("http", "https"):
+        refuse(value, "is not an origin such as https://admin.example.com")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    port = "" if parts.port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{parts.port}"
+    written = f"{parts.scheme}://{host}{port}"
+    return written if written == value else refuse(value, "is not written as browsers do", instead=written)
 
 
 def local_url(value: object) -> str:

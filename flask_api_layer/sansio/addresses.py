@@ -13,6 +13,14 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+def is_private(address: str) -> bool:
+    """Whether a peer with this address is on a network of one's own; what is no address is (a Unix socket, a test client)."""
+    try:
+        return not ip_address(address.split("%", 1)[0]).is_global
+    except ValueError:
+        return True
+
+
 def rate_key(address: str | None) -> str:
     """The address that counts as one client: an IPv6 host has a whole /64 to rotate through."""
     if not address:

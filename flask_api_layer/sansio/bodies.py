@@ -42,6 +42,17 @@ def json_object(raw: bytes) -> dict[str, Any]:
     return value
 
 
+def check_utf8(raw: bytes) -> None:
+    """Refuse bytes that are no text in UTF-8.
+
+    :raises BadBody: for anything else.
+    """
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadBody("the form is not UTF-8") from error
+
+
 def form_fields(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The fields of a form.
 

@@ -23,6 +23,12 @@ class CookieStyle:
     guest: str
     secure: bool
     samesite: Literal["Lax", "Strict", "None"]
+    csrf: str = "api-csrf"
+
+    @property
+    def csrf_name(self) -> str:
+        """Scripts read this one, so it has no ``Http``."""
+        return f"__Host-{self.csrf}" if self.secure else self.csrf
 
     def name(self, kind: Literal["user", "guest"]) -> str:
         """``__Host-Http-`` tells the browser to refuse the cookie from scripts, other hosts and plain HTTP."""
@@ -31,13 +37,20 @@ class CookieStyle:
 
     def set(self, kind: Literal["user", "guest"], value: str, max_age: int) -> str:
         """The value of a ``Set-Cookie`` header."""
+        return self._dump(self.name(kind), value, max_age, httponly=True)
+
+    def set_csrf(self, value: str, max_age: int) -> str:
+        """The value of a ``Set-Cookie`` header for the CSRF cookie."""
+        return self._dump(self.csrf_name, value, max_age, httponly=False)
+
+    def _dump(self, name: str, value: str, max_age: int, *, httponly: bool) -> str:
         return dump_cookie(
-            self.name(kind),
+            name,
             value,
             max_age=max_age,
             path="/",
             secure=self.secure,
-            httponly=True,
+            httponly=httponly,
             samesite=self.samesite,
             max_size=0,
             sync_expires=False,
@@ -54,8 +67,14 @@ def cookie_values(header: str, name: str) -> list[str]:
     be repaired here.
     """
     start = f"{name}="
-    if start not in header:
+    first = header.find(start)
+    if first < 0:
         return []
+    if header.find(start, first + 1) < 0:
+        # The usual case, without taking the others apart.
+        before = header[:first].rstrip(" \t")
+        is_name = not before or before[-1] == ";"
+        return [header[first + len(start) :].partition(";")[0].rstrip(" \t")] if is_name else []
     pairs = (pair.strip(" \t") for pair in header.split(";"))
     return [pair[len(start) :] for pair in pairs if pair.startswith(start)]
 

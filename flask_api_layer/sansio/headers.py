@@ -99,7 +99,9 @@ FRAMING = frozenset(
 )
 
 _UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
-_PLAIN_REFERENCE = re.compile(r"(https?://|(?![A-Za-z][A-Za-z0-9+.-]*:))[^\\\x00-\x20\x7f]*", re.IGNORECASE)
+_PLAIN_REFERENCE = re.compile(
+    r"((https?:)?//(?=[^/?#])|(?!//|[a-z][a-z0-9+.-]*:))[^\\\x00-\x20\x7f]*", re.IGNORECASE
+)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What a browser shows or plays without running anything of it; everything else is sandboxed.
 _PASSIVE_TYPES = re.compile(
@@ -197,7 +199,7 @@ def map_location(
     :param prefix: the public path of the proxy, SCRIPT_NAME included.
     :param public: the path below the prefix that leads to one below the base.
     """
-    # What a browser repairs (backslashes, "http:host", controls) is never meant well.
+    # What a browser repairs (backslashes, "http:host", "http:///host", controls) is never meant well.
     if not _PLAIN_REFERENCE.fullmatch(value):
         return None
     try:
@@ -232,8 +234,12 @@ def protective_headers(headers: Iterable[Header]) -> list[Header]:
     types = [value for name, value in headers if name.lower() == "content-type"]
     # A list of types, or two of them, is read differently by every browser.
     single = len(types) == 1 and "," not in types[0]
-    passive = single and _PASSIVE_TYPES.fullmatch(types[0].split(";", 1)[0].strip().lower())
-    added = [("X-Content-Type-Options", "nosniff")]
+    passive = single and _PASSIVE_TYPES.fullmatch(types[0].split(";", 1)[0].strip(" \t").lower())
+    added = [
+        ("X-Content-Type-Options", "nosniff"),
+        ("Cross-Origin-Resource-Policy", "same-origin"),
+        ("Referrer-Policy", "no-referrer"),
+    ]
     return added if passive else [*added, ("Content-Security-Policy", SANDBOX)]
 
 

@@ -76,7 +76,7 @@ def _without_script_name(path: str, script_name: str) -> str:
     """``path`` without as many encoded characters as decode to ``script_name``."""
     end = 0
     for _ in script_name:
-        end += 3 if path[end] == "%" else 1
+        end += 3 if path[end] == "%" and not _BAD_PERCENT.match(path, end) else 1
     return path[end:]
 
 
@@ -111,23 +111,37 @@ def _clean_segment(encoded: str) -> str:
         segment = unquote_to_bytes(encoded.encode("latin-1")).decode("utf-8")
     except UnicodeError as error:
         raise BadPath("bad_path", "not UTF-8") from error
-    for reading in _readings(segment):
+    for reading in _lenient_readings(segment):
         _refuse_ambiguity(reading)
     return segment
 
 
-def _readings(segment: str) -> list[str]:
-    """The segment as it is, and as servers that decode it again would read it."""
-    readings = [segment]
+def _lenient_readings(segment: str) -> set[str]:
+    """The segment as servers read it that decode it again, and normalise it (NFKC) in between: "..；x", "％2e"."""
+    readings = {segment}
+    if segment.isascii() and "%" not in segment:
+        return readings
+    for _ in range(3):
+        readings |= {unicodedata.normalize("NFKC", reading) for reading in readings}
+        readings |= {unquote(reading) for reading in readings}
+    return readings | {unicodedata.normalize("NFKC", reading) for reading in readings}
+
+
+def _readings(path: str) -> list[str]:
+    """The path as it is, and as servers that decode it again would read it."""
+    readings = [path]
     while "%" in readings[-1] and len(readings) < 4:
         readings.append(unquote(readings[-1]))
     return readings
 
 
 def _refuse_ambiguity(segment: str) -> None:
-    # Servlet containers drop ";params" before they resolve dots: "..;x" is "..".
-    if segment.split(";", 1)[0] in (".", ".."):
+    # Servlet containers drop ";params" before they resolve dots and empty segments: "..;x" is "..", and ";x" is nothing.
+    name = segment.split(";", 1)[0]
+    if name in (".", ".."):
         raise BadPath("bad_path", "dot segment")
+    if not name:
+        raise BadPath("bad_path", "empty segment")
     if "/" in segment or "\\" in segment:
         raise BadPath("bad_path", "slash or backslash inside a segment")
     if _CONTROL.search(segment):

@@ -15,6 +15,13 @@ PROBLEMS: Mapping[str, tuple[int, str, str]] = MappingProxyType(
         "validation_failed": (422, "Validation failed", "Some fields were not accepted."),
         "access_denied": (403, "Access denied", "You are not allowed to do this."),
         "token_type_refused": (403, "Account type refused", "This kind of account cannot be used here."),
+        "csrf_cross_site": (403, "Cross-site request", "Requests from other sites are not accepted here."),
+        "csrf_token_missing": (403, "CSRF token missing", "Reload the page and try again."),
+        "csrf_token_invalid": (
+            403,
+            "CSRF token invalid",
+            "This page is out of date. Reload it and try again.",
+        ),
         "bad_request": (400, "Bad request", "The request could not be understood."),
         "bad_path": (400, "Bad path", "This path cannot be forwarded."),
         "uri_too_long": (414, "URI too long", "The address of this request is too long."),

@@ -17,10 +17,13 @@ OWN_ENDPOINTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "auth/me": ("GET", "HEAD"),
         "auth/refresh": ("POST",),
         "auth/guest": ("POST",),
+        "auth/csrf": ("GET", "HEAD"),
     }
 )
 # Ours as well, so that no backend route ever stands in for them.
-RESERVED = ("auth/csrf", "auth/client.js")
+RESERVED = ("auth/client.js",)
+# Checked for cross-site requests even when there is no session yet: they start one, or end it.
+ENTRY_ENDPOINTS = frozenset(("auth/login", "auth/register", "auth/guest", "auth/logout"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,9 +55,9 @@ class Quota:
 
 
 def client_key(address: str | None, *, user: str | int | None = None) -> str:
-    """Who a request counts for: the user who is logged in, else the client address (IPv6: its /64).
+    """Who a request counts for: an identity where there is one, else the client address (IPv6: its /64).
 
-    :param user: the identifier. None for a guest too: a new guest is one request away.
+    :param user: what identifies them. Making a new guest is counted elsewhere, for the address.
     """
     return f"address {rate_key(address)}" if user is None else f"user {user}"
 

@@ -50,7 +50,7 @@ ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (redis.ReadOnlyError, "is a replica that takes no writes: name the primary in API_LAYER_STORE_URL"),
     (
         NoPermissionError,
-        "forbids it: allow GET, SET, DEL, EVALSHA and SCRIPT on api-layer:*",
+        "forbids it: allow GET, SET, DEL, EVALSHA and SCRIPT on api-layer:* (and EXISTS, INCRBY, PTTL, RENAME for rate limits)",
     ),
 )
 

@@ -23,7 +23,7 @@ DELETE_IF_EQUAL = "DELETE FROM api_layer WHERE key = :key AND value = :value AND
 
 # More rows leave than came since the last time, so the file settles at the size of what lives and reuses its pages.
 PURGE_EVERY = 50
-PROBE_SECONDS = 2.0
+PROBE_SECONDS = 5.0
 PURGE = """
     DELETE FROM api_layer WHERE rowid IN
     (SELECT rowid FROM api_layer WHERE expires <= :now ORDER BY expires LIMIT 200)

@@ -189,7 +189,7 @@ def test_routes_given_before_the_app_count_as_well(backend: ShopBackend) -> None
     layer.init_app(app)
     app.register_blueprint(layer.blueprint)
     assert echo(Browser(app), "/api/echo/x")["raw_target"] == "/v1/echo/x"
-    app.extensions["api_layer"].upstreams.close()
+    app.extensions["api_layer"].close()
 
 
 @pytest.mark.parametrize(

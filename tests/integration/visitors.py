@@ -109,7 +109,7 @@ def layered(at: ShopBackend | str, **settings: Any) -> Iterator[tuple[Flask, Api
     url = at if isinstance(at, str) else at.base_url
     layer = ApiLayer(app, **{"store_url": "memory://", "backend_url": url} | settings)
     yield app, layer
-    app.extensions["api_layer"].upstreams.close()
+    app.extensions["api_layer"].close()
 
 
 def plain(app: Flask) -> Browser:

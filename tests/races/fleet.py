@@ -30,6 +30,8 @@ class Fleet:
             "store_url": store_url,
             "guest_enabled": True,
             "proxy_routes": {"**": "*"},
+            # Everybody here comes from one address.
+            "login_rate_limit": None,
             **settings,
         }
         environ = {f"FLASK_API_LAYER_{key.upper()}": json.dumps(value) for key, value in chosen.items()}

@@ -210,7 +210,9 @@ def start_worker(make_app: Callable[..., Flask], tmp_path: Path) -> Callable[[st
 
     def for_backend(url: str) -> StartWorker:
         def start() -> Flask:
-            app = make_app(url, store_url=store_url, guest_enabled=True, proxy_routes={"**": "*"})
+            app = make_app(
+                url, store_url=store_url, guest_enabled=True, proxy_routes={"**": "*"}, login_rate_limit=None
+            )
             app.add_url_rule("/account", view_func=account)
             return app
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_api_layer.sansio.addresses import rate_key
+from flask_api_layer.sansio.addresses import is_loopback, is_private, rate_key
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "203.0.113.7", "255.255.255.255"])
@@ -64,3 +64,17 @@ def test_all_hosts_of_a_64_share_a_key(network: int, host: int, other: int) -> N
     one, two = (str(IPv6Address(network << 64 | number)) for number in (host, other))
     assert rate_key(one) == rate_key(two)
     assert rate_key(one) != rate_key(str(IPv6Address((network ^ 1) << 64 | host)))
+
+
+@pytest.mark.parametrize(
+    ("address", "private"), [("10.0.0.1", True), ("8.8.8.8", False), ("unix:", True), ("fe80::1%eth0", True)]
+)
+def test_a_private_peer_is_told_from_the_internet(address: str, private: bool) -> None:
+    assert is_private(address) is private
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"), [("127.0.0.9", True), ("::1", True), ("10.0.0.1", False), ("", False)]
+)
+def test_a_peer_on_the_same_machine_is_known(address: str, loopback: bool) -> None:
+    assert is_loopback(address) is loopback

@@ -22,6 +22,13 @@ BASE = "http://backend.internal:5000/v1"
 ASKED = BASE + "/cart/7?q=1"
 
 
+GUARDED = {
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+}
+
+
 def names(headers: list[Header]) -> list[str]:
     return [name.lower() for name, _ in headers]
 
@@ -451,7 +458,7 @@ def test_any_location_stays_under_the_prefix_or_is_dropped(value: str) -> None:
 def test_active_content_is_sandboxed(content_type: str) -> None:
     # B7.4, CORPUS 7
     added = dict(protective_headers([("Content-Type", content_type)]))
-    assert added == {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": SANDBOX}
+    assert added == {**GUARDED, "Content-Security-Policy": SANDBOX}
     assert "sandbox" in SANDBOX
     assert "default-src 'none'" in SANDBOX
 
@@ -467,7 +474,7 @@ def test_any_of_several_content_types_is_sandboxed(types: tuple[str, ...]) -> No
 )
 def test_everything_else_is_only_not_sniffed(content_type: str) -> None:
     # B7.4
-    assert protective_headers([("Content-Type", content_type)]) == [("X-Content-Type-Options", "nosniff")]
+    assert dict(protective_headers([("Content-Type", content_type)])) == GUARDED
 
 
 @pytest.mark.parametrize("headers", [[], [("Content-Type", "")], [("Content-Type", "nonsense")]])

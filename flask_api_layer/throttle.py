@@ -1,0 +1,105 @@
+"""Rate limits of a request: whom it counts for, and the refusal when it was one too many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from limits import RateLimitItem
+
+from . import signals
+from .errors import RateLimited, denial
+from .policies import RateMark
+from .rate_limits import Reading
+from .sansio.rates import PURPOSE_HEADERS, account_names, client_key, is_prefetch, retry_after
+from .sansio.session import unverified_claims
+from .state import RequestState
+
+
+def limit_request(state: RequestState, endpoint: str | None) -> None:
+    """Count the request against RATE_LIMIT and the limits of its view.
+
+    :raises RateLimited: when it was one too many.
+    """
+    host = state.host
+    marks = host.policies.limits(endpoint, state.request.method) if endpoint else ()
+    items = host.config.rate_limit
+    if items and host.policies.is_limit_exempt(state.request.path):
+        items = ()
+    if not items and not marks:
+        return
+    key = _key(state)
+    # A count of their own: they spend nobody's limit, and anybody can claim to prefetch.
+    suffix = "-prefetch" if _is_prefetch(state) else ""
+    if items:
+        _count(state, "default", items, f"app{suffix}", key)
+    for mark in marks:
+        scope = f"view:{endpoint}:{mark.place}{suffix}"
+        _count(state, mark.name, mark.items, scope, _own_key(mark) or key)
+
+
+def limit_login(state: RequestState, fields: Mapping[str, Any]) -> None:
+    """Count a login against LOGIN_RATE_LIMIT: for its address, and for the account that it tries.
+
+    :param fields: what will be sent to the backend.
+    :raises RateLimited: when it was one too many.
+    """
+    items = state.host.config.login_rate_limit
+    if not items:
+        return
+    # First: whoever is refused for the address must not use up the attempts of somebody else's account.
+    _count(state, "login", items, "login-address", client_key(state.request.remote_addr))
+    for name in account_names(fields):
+        _count(state, "account", items, "login-account", name, is_shown=False)
+
+
+def _key(state: RequestState) -> str:
+    """Per identity when there is one, which is told by the sealed cookie alone: nobody is asked."""
+    wallet, custom = state.resolver.wallet, state.host.callbacks.rate_limit_key
+    if custom and (key := custom[-1]()):
+        return f"custom {key}"
+    session = wallet.session("user") or wallet.session("guest")
+    if session is None:
+        return client_key(state.request.remote_addr)
+    subject = unverified_claims(session.access_token).get("sub") if session.kind == "user" else None
+    # The sessions of one user share their limit where the token says whose they are.
+    return client_key(
+        None, user=f"sub {subject}" if isinstance(subject, str | int) else f"session {session.id}"
+    )
+
+
+def _own_key(mark: RateMark) -> str | None:
+    named = mark.key() if mark.key else None
+    return f"custom {named}" if named else None
+
+
+def _is_prefetch(state: RequestState) -> bool:
+    headers = state.request.headers
+    return is_prefetch(state.request.method, *(headers.get(name) for name in PURPOSE_HEADERS))
+
+
+def _count(
+    state: RequestState,
+    name: str,
+    items: Sequence[RateLimitItem],
+    scope: str,
+    key: str,
+    *,
+    is_shown: bool = True,
+) -> None:
+    readings = state.host.rate_limits.hit(items, scope, key)
+    exceeded = [reading for reading in readings if reading.exceeded]
+    # What is left of an account's attempts would tell strangers that somebody else tried.
+    if is_shown or exceeded:
+        state.quotas += tuple(reading.quota(name) for reading in readings)
+    if exceeded:
+        raise _refusal(state, name, scope, exceeded)
+
+
+def _refusal(state: RequestState, name: str, scope: str, exceeded: list[Reading]) -> RateLimited:
+    state.touch()
+    state.tell(signals.rate_limited, limit=str(exceeded[0].item), scope=scope)
+    wait = retry_after([reading.quota(name) for reading in exceeded])
+    error = denial("rate_limited", retry_after=wait)
+    assert isinstance(error, RateLimited)
+    return error

@@ -1,0 +1,1 @@
+"""What must hold for whatever strangers send: ``make fuzz`` looks for input that breaks it."""

@@ -1,0 +1,1 @@
+"""One module per target: ``check(data)`` raises AssertionError when its law is broken."""
