@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from flask import Flask, Response, current_app
 from flask.sansio.blueprints import Blueprint
+from werkzeug.routing import Rule
 
 from .authority import Authority
 from .backends import Backend
@@ -52,6 +53,10 @@ class Mount:
 
     prefix: str
     endpoint: str
+
+    def leaves_to_app(self, rule: Rule | None) -> bool:
+        """Whether the app itself has a view at this place under the prefix."""
+        return rule is not None and not rule.endpoint.startswith(f"{self.endpoint}.")
 
 
 class AppState:
@@ -120,10 +125,8 @@ class AppState:
 
     def answer_to(self, error: Denial) -> Response | None:
         """What the app's ``on_denied`` callbacks say to a refusal."""
-        for callback in self.callbacks.on_denied:
-            if (answer := callback(error)) is not None:
-                return self.app.make_response(answer)
-        return None
+        answer = self.callbacks.answer_to(error)
+        return None if answer is None else self.app.make_response(answer)
 
     def _admits_guest(self, address: str | None) -> bool:
         """GUEST_MINT_LIMIT: new guests per client address."""
@@ -141,9 +144,13 @@ class AppState:
         mount: Mount | None = self.app.extensions.get(MOUNT)
         return mount
 
-    def is_api_path(self, path: str) -> bool:
+    def mount_of(self, path: str) -> Mount | None:
+        """Where the blueprint is registered, for a path below it."""
         mount = self.mount
-        return mount is not None and is_under(path, mount.prefix)
+        return mount if mount is not None and is_under(path, mount.prefix) else None
+
+    def is_api_path(self, path: str) -> bool:
+        return self.mount_of(path) is not None
 
     def safe_next(self, value: object, *, root: str) -> str | None:
         """``value`` when a login may lead there, else None.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from flask import Request
 from flask.typing import ResponseReturnValue
@@ -11,6 +13,10 @@ from werkzeug.datastructures import Headers
 
 from .errors import Denial
 from .sansio.identity import Identity
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +68,30 @@ class Callbacks:
     rate_limit_key: list[RateLimitKey] = field(default_factory=list)
     before_proxy: list[BeforeProxy] = field(default_factory=list)
     after_proxy: list[AfterProxy] = field(default_factory=list)
+
+    def answer_before_auth(self, request: Request) -> ResponseReturnValue | None:
+        """The first answer of the ``before_auth`` callbacks, an empty one too; None when the request goes on."""
+        return _first_answer(self.before_auth, request) if self.before_auth else None
+
+    def answer_after_auth(self, identity: Identity) -> ResponseReturnValue | None:
+        """The first answer of the ``after_auth`` callbacks; None when the request goes on."""
+        return _first_answer(self.after_auth, identity) if self.after_auth else None
+
+    def answer_to(self, error: Denial) -> ResponseReturnValue | None:
+        """What the ``on_denied`` callbacks say to a refusal; None to leave it to the layer."""
+        return _first_answer(self.on_denied, error) if self.on_denied else None
+
+    def tell_of_error(self, error: BaseException) -> None:
+        """Tell the ``on_error`` callbacks; what one of them raises is logged and changes nothing."""
+        for callback in self.on_error:
+            try:
+                callback(error)
+            except Exception:
+                _log.exception("an on_error callback failed")
+
+
+def _first_answer(
+    callbacks: Iterable[Callable[[T], ResponseReturnValue | None]], value: T
+) -> ResponseReturnValue | None:
+    answers = (callback(value) for callback in callbacks)
+    return next((answer for answer in answers if answer is not None), None)

@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from . import signals
 from .errors import Denial, denial
-from .sansio.csrf import Evidence, NeedsToken, Refused, token_verdict, verdict
+from .sansio.csrf import NeedsToken, Refused, token_verdict, verdict
 from .state import RequestState
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def check_csrf(
     if config.csrf == "off":
         return
     decision = verdict(
-        _evidence(state),
+        state.evidence,
         mode=config.csrf,
         trusted_origins=config.csrf_trusted_origins,
         is_entry=is_entry,
@@ -50,20 +50,6 @@ def check_csrf(
         raise _refusal(state, decision.code, decision.why)
     if isinstance(decision, NeedsToken):
         _check_token(state, form_field)
-
-
-def _evidence(state: RequestState) -> Evidence:
-    request, wallet = state.request, state.resolver.wallet
-    environ = request.environ
-    return Evidence(
-        method=environ["REQUEST_METHOD"],
-        own_origin=f"{request.scheme}://{request.host}",
-        has_session=wallet.carries("user") or wallet.carries("guest"),
-        fetch_site=environ.get("HTTP_SEC_FETCH_SITE"),
-        fetch_mode=environ.get("HTTP_SEC_FETCH_MODE"),
-        origin=environ.get("HTTP_ORIGIN"),
-        referer=environ.get("HTTP_REFERER"),
-    )
 
 
 def _check_token(state: RequestState, form_field: Callable[[Request], str | None] | None) -> None:

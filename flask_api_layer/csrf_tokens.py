@@ -30,14 +30,14 @@ class CsrfTokens:
     """Reads the CSRF cookie of a ``Cookie`` header, and hands out tokens.
 
     A token is bound to the session. Before there is one it is bound to a random id that the cookie itself carries; the guest or user
-    whose session takes that id over keeps the forms that are open.
+    whose session takes that id over keeps the forms that are open. ``is_changed`` while the cookie still has to be set.
     """
 
     def __init__(self, header: str, terms: CsrfTerms) -> None:
         self._header = header
         self._terms = terms
         self._made: tuple[str, Token] | None = None
-        self._is_changed = False
+        self.is_changed = False
 
     @property
     def is_carried(self) -> bool:
@@ -77,12 +77,12 @@ class CsrfTokens:
         """A new token in place of the cookie's; without a session, for nobody whom it has known before."""
         bound_to, now = session_id or secrets.token_urlsafe(12), self._terms.clock()
         text = make_token(self._terms.keys[0], id=bound_to, nonce=secrets.token_urlsafe(9), now=now)
-        self._made, self._is_changed = (text, Token(bound_to, int(now))), True
+        self._made, self.is_changed = (text, Token(bound_to, int(now))), True
         return text
 
     def take_cookie(self) -> str | None:
         """The ``Set-Cookie`` value of a change; given out once."""
-        if self._made is None or not self._is_changed:
+        if self._made is None or not self.is_changed:
             return None
-        self._is_changed = False
+        self.is_changed = False
         return self._terms.style.set_csrf(self._made[0], TOKEN_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from urllib.parse import quote
 from weakref import ref
@@ -20,6 +21,7 @@ from .policies import UNRULED, Ruling
 from .resolver import Resolver
 from .sansio.access import Deny, Policy
 from .sansio.cascade import Resolution
+from .sansio.csrf import SAFE_METHODS, Evidence, comes_from_elsewhere
 from .sansio.headers import kept_request_id
 from .sansio.identity import Identity
 from .sansio.paths import wsgi_decoded
@@ -28,6 +30,8 @@ from .sansio.proxying import Forward
 from .sansio.rates import Quota, limit_headers
 from .signals import emit
 from .wallet import Wallet
+
+_log = logging.getLogger(__name__)
 
 _STATE = "flask_api_layer.state"
 
@@ -90,7 +94,13 @@ class RequestState:
         if not self.host.uses_csrf_tokens:
             return ""
         self.touch()
-        return self.csrf.hand_out(self.resolver.wallet.session_id)
+        token = self.csrf.hand_out(self.resolver.wallet.session_id)
+        if self._finished and self.csrf.is_changed:
+            _log.warning(
+                "a streamed answer of %s asked for a CSRF token too late for its cookie; call csrf_token() in the view first",
+                self.request.endpoint,
+            )
+        return token
 
     @property
     def request_id(self) -> str:
@@ -124,7 +134,31 @@ class RequestState:
         """Whether a visitor may become a guest here (crawlers, prefetches and login pages make no guests)."""
         if self._finished or self.request.method in ("HEAD", "OPTIONS") or self._is_prefetch:
             return False
-        return self.ruling.allows_guests
+        return self.ruling.allows_guests and not self._is_from_elsewhere
+
+    @property
+    def _is_from_elsewhere(self) -> bool:
+        if self.request.method in SAFE_METHODS:
+            return False
+        config = self.host.config
+        return comes_from_elsewhere(
+            self.evidence, mode=config.csrf, trusted_origins=config.csrf_trusted_origins
+        )
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the request says of its origin."""
+        req, wallet = self.request, self.resolver.wallet
+        environ = req.environ
+        return Evidence(
+            method=environ["REQUEST_METHOD"],
+            own_origin=f"{req.scheme}://{req.host}",
+            has_session=wallet.carries("user") or wallet.carries("guest"),
+            fetch_site=environ.get("HTTP_SEC_FETCH_SITE"),
+            fetch_mode=environ.get("HTTP_SEC_FETCH_MODE"),
+            origin=environ.get("HTTP_ORIGIN"),
+            referer=environ.get("HTTP_REFERER"),
+        )
 
     def _prepare_to_mint(self) -> bool:
         """Whether a guest may be made; their forms stay good, since the session takes over the id that these are bound to."""

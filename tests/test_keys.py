@@ -128,3 +128,9 @@ def test_errors_name_what_is_wrong_with_a_key_and_not_the_key(key: object, text:
 def test_repr_shows_no_key() -> None:
     assert repr(StaticKeys(SECRET)) == "StaticKeys(oct)"
     assert repr(StaticKeys({"keys": [public(RSA), public(ED25519)]})) == "StaticKeys(RSA, OKP)"
+
+
+def test_a_key_is_not_even_tried_with_another_algorithm() -> None:
+    keys = StaticKeys(public(RSA, alg="PS256"))
+    assert keys.key_for({"alg": "RS256"}) is None
+    assert keys.key_for({"alg": "PS256"}) is not None

@@ -182,6 +182,17 @@ def verdict(
     return _judge_writing(evidence, trusted_origins, has_tokens=mode == "both")
 
 
+def comes_from_elsewhere(evidence: Evidence, *, mode: Mode, trusted_origins: frozenset[str]) -> bool:
+    """Whether a foreign page sent a request that changes something, with our cookies or without.
+
+    SameSite keeps the visitor's cookies away from such a request. The browser takes those of the answer all the same: a guest that is
+    made for it would replace the visitor's own, and the cart with it.
+    """
+    if mode == "off" or evidence.method.upper() in SAFE_METHODS or not evidence.is_from_browser:
+        return False
+    return isinstance(_judge_writing(evidence, trusted_origins, has_tokens=True), Refused)
+
+
 def _judge_reading(evidence: Evidence, trusted_origins: frozenset[str]) -> Verdict:
     """Resource isolation (https://web.dev/articles/fetch-metadata); a browser that sends one of the headers sends both."""
     if evidence.fetch_site in (None, "same-origin", "none") or evidence.fetch_mode == "navigate":

@@ -81,10 +81,11 @@ class Wire:
     then (slowloris), a socket timeout alone never ends.
     """
 
-    __slots__ = ("_sock", "client", "deadline", "heard", "idle", "idle_since", "unread")
+    __slots__ = ("_sock", "_wait", "client", "deadline", "heard", "idle", "idle_since", "unread")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._wait = sock.gettimeout()
         self.idle: float | None = None
         self.deadline: float | None = None
         self.unread = b""
@@ -99,7 +100,7 @@ class Wire:
         for start in range(0, len(view), CHUNK):
             wait = self._patience()
             try:
-                self._sock.settimeout(wait)
+                self._limit(wait)
                 self._sock.sendall(view[start : start + CHUNK])
             except _BROKEN as error:
                 raise _named(error) from error
@@ -112,7 +113,7 @@ class Wire:
         self._stay_while_client_does()
         wait = self._patience()
         try:
-            self._sock.settimeout(wait)
+            self._limit(wait)
             data = self._sock.recv(CHUNK)
         except _BROKEN as error:
             raise _named(error) from error
@@ -134,6 +135,12 @@ class Wire:
             raise ClientLeft("Nobody waits for this answer any more")
         # It is sending already what comes after this request; from here on its leaving cannot be seen.
         self.client = None
+
+    def _limit(self, wait: float | None) -> None:
+        # Each change is a system call, and the read timeout rarely changes.
+        if wait != self._wait:
+            self._sock.settimeout(wait)
+            self._wait = wait
 
     def _patience(self) -> float | None:
         if self.deadline is None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 MAX_HEAD = 64 * 1024
@@ -92,11 +93,8 @@ def build_request(
     lines = [f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n"]
     for name, value in headers:
         check_header(name, value)
-        match name.lower():
-            case "host" | "transfer-encoding":
-                raise ValueError(f"header {name!r} is set by the transport")
-            case "content-length":
-                lengths.append(value)
+        if _frames_body(name):
+            lengths.append(value)
         lines.append(f"{name}: {value}\r\n")
     length = _declared_length(lengths, body)
     if not lengths:
@@ -106,10 +104,24 @@ def build_request(
 
 def check_header(name: str, value: str) -> None:
     """Refuse a header line that could not be sent as one line; the message never quotes the value."""
-    if not _NAME.fullmatch(name):
+    if not _is_token(name):
         raise ValueError(f"header name {name!r} is not a token")
     if not _VALUE.fullmatch(value):
         raise ValueError(f"the value of header {name!r} holds characters that cannot be sent")
+
+
+# The same few names come with every request.
+@lru_cache(maxsize=256)
+def _is_token(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+@lru_cache(maxsize=256)
+def _frames_body(name: str) -> bool:
+    """Whether the header tells the length of the body; others that say something about framing are refused."""
+    if name.lower() in ("host", "transfer-encoding"):
+        raise ValueError(f"header {name!r} is set by the transport")
+    return name.lower() == "content-length"
 
 
 def _declared_length(lengths: list[str], body: bytes | Iterable[bytes] | None) -> int | None:

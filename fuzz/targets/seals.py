@@ -13,7 +13,7 @@ from ..feed import Feed, as_text
 
 _KEYS = (b"the current key, which is no secret", b"the key before it, which is none either")
 NAME = "__Host-Http-api-user"
-SESSION = Session("user", "s1", "access", "refresh", 2e9, None, 1.0, 2.0, 3.0)
+SESSION = Session("user", "s-1", "access", "refresh", 2e9, None, 1.0, 2.0, 3.0)
 SEALER = Sealer(_KEYS)
 STRANGER = CookieSeal(Sealer([b"somebody else's key"]))
 

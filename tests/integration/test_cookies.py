@@ -12,6 +12,8 @@ import pytest
 from flask import Flask
 
 from flask_api_layer import ApiLayer, current_user, guest_allowed, login_required
+from flask_api_layer.sansio.session import TokenSet, start_session
+from flask_api_layer.sessions import CookieSeal, Sealer
 from flask_api_layer.signals import session_ended
 from tests.processes import ShopBackend
 
@@ -297,3 +299,34 @@ def test_no_cookie_has_a_domain_or_a_path_of_its_own(backend: ShopBackend, make_
         for cookie in set_cookies(response).values():
             assert cookie.attributes["Path"] == "/"
             assert "Domain" not in cookie.attributes
+
+
+# B3.5
+def test_a_seal_counts_under_its_own_name_only() -> None:
+    sealer = Sealer([b"a key for tests, long enough"])
+    sealed = sealer.seal(b"tokens", USER)
+    assert sealer.open(sealed, USER) == b"tokens"
+    for name in (GUEST, USER.lower(), "ledger", ""):
+        assert sealer.open(sealed, name) is None
+
+
+# B3.5
+def test_a_seal_has_one_spelling() -> None:
+    sealer = Sealer([b"a key for tests, long enough"])
+    sealed = sealer.seal(b"t", USER)
+    # 29 bytes leave two bits of the last character unused.
+    spellings = {
+        sealed[:-1] + last for last in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    }
+    assert {text for text in (*spellings, f"{sealed}=") if sealer.open(text, USER)} == {sealed}
+
+
+# B4.1
+def test_a_session_of_a_guest_in_the_users_cookie_is_nobody(backend: ShopBackend, make_app: MakeApp) -> None:
+    app = _pages(make_app(backend, guest_enabled=True))
+    seal = CookieSeal(Sealer(app.extensions["api_layer"].config.secret_keys))
+    guest = start_session("guest", TokenSet("a token"), session_id="1", now=time.time())
+    sealed = seal.seal(guest, USER)
+    assert seal.open(sealed, USER) == guest
+    assert_problem(Browser(app, cookies={USER: sealed}).fetch("/account"), 401, "login_required")
+    assert backend.calls() == {}

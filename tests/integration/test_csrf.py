@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 from flask_api_layer import (
     csrf_exempt,
     current_user,
+    guest_allowed,
     login_required,
 )
 from flask_api_layer.signals import csrf_failed
@@ -469,6 +470,33 @@ def test_a_foreign_page_logs_nobody_in(
     assert_page(response, 403)
     assert "Set-Cookie" not in response.headers
     assert backend.calls() == {}
+
+
+# B8.1: SameSite keeps the guest's cookie at home; an answer with another one would take the cart away
+@pytest.mark.parametrize("path", ["/change", "/api/echo"])
+@pytest.mark.parametrize("headers", [CROSS_SITE, {"Origin": EVIL}, {"Referer": f"{EVIL}/page"}])
+def test_a_foreign_form_makes_no_guest(
+    backend: ShopBackend, make_app: MakeApp, path: str, headers: dict[str, str]
+) -> None:
+    app, _ = shop(make_app, backend, guest_enabled=True, proxy_routes={"**": "*"})
+
+    @app.post("/change")
+    @guest_allowed
+    def change() -> str:
+        return str(current_user.kind)
+
+    response = app.test_client().post(path, base_url=OWN, headers=headers, data={"product_id": "2"})
+    assert set_cookies(response) == {}
+    assert backend.calls("POST auth/guest") == 0
+
+
+# B5.1, B8.1: a script of one's own, or the app's own page, gets a guest as before
+@pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "same-origin", "Origin": OWN}])
+def test_an_own_form_makes_a_guest(backend: ShopBackend, make_app: MakeApp, headers: dict[str, str]) -> None:
+    app, _ = shop(make_app, backend, guest_enabled=True, proxy_routes={"**": "*"})
+    response = app.test_client().post("/api/echo", base_url=OWN, headers=headers)
+    assert response.status_code == 200
+    assert set(set_cookies(response)) == {GUEST}
 
 
 # B8.1, B1.6

@@ -497,3 +497,16 @@ def test_a_streamed_form_without_a_cookie_still_serves_browsers_of_today(
     assert "Set-Cookie" not in page.headers
     fields = CREDENTIALS | {"csrf_token": "".join(FIELD.findall(page.text))}
     assert browser.submit("/api/auth/login", fields).status_code == 303
+
+
+# B8.4: which of them a view would see is anybody's guess
+@pytest.mark.parametrize("path", ["/save", "/api/auth/logout"])
+def test_two_fields_of_that_name_are_none(backend: ShopBackend, make_app: MakeApp, path: str) -> None:
+    app, saved = shop(make_app, backend)
+    browser = OldBrowser(app)
+    browser.log_in()
+    fields = {"csrf_token": [browser.open_form(), "another"]}
+    headers = {"Origin": "https://localhost", "X-Requested-With": "fetch"}
+    response = browser.client.post(path, base_url="https://localhost", data=fields, headers=headers)
+    assert_problem(response, 403, "csrf_token_missing")
+    assert saved.bodies == []

@@ -538,3 +538,11 @@ def test_a_denied_post_did_not_run(backend: ShopBackend, make_app: MakeApp) -> N
     assert calls == []
     assert not is_private(browser.visit("/nothing"))
     assert json.loads(browser.post("/order").text)["code"] == "login_required"
+
+
+# B9.1: NEXT_DENY does not know its name
+@pytest.mark.parametrize("wanted", ["/enter", "/enter/", "/%65nter", "/enter?next=/cart", "/enter#form"])
+def test_a_login_never_leads_to_its_own_page(backend: ShopBackend, make_app: MakeApp, wanted: str) -> None:
+    browser = plain(make_app(backend, login_url="/enter", after_login_url="/home"))
+    response = browser.submit("/api/auth/login", CREDENTIALS | {"next": wanted})
+    assert (response.status_code, response.headers["Location"]) == (303, "/home")

@@ -14,6 +14,7 @@ from flask_api_layer import (
     Backend,
     ConfigError,
     Identity,
+    api,
     current_user,
     guest_allowed,
     login_required,
@@ -761,3 +762,50 @@ def test_a_role_that_was_taken_away_counts_at_the_next_check(backend: ShopBacken
     finally:
         backend.change_user(ADMIN, roles=["admin"])
     assert browser.fetch("/admin").text == USERS
+
+
+# B4.2
+def test_the_gate_of_an_async_view_holds_when_another_calls_it(
+    backend: ShopBackend, make_app: MakeApp
+) -> None:
+    app, calls = make_app(backend), list[str]()
+    inner = login_required("admin")(_ran_async(calls))
+
+    async def outer() -> str:
+        return str(await inner())
+
+    _add(app, "/outer", outer)
+    assert_problem(plain(app).fetch("/outer"), 401, "login_required")
+    assert_problem(_logged_in(app).fetch("/outer"), 403, "access_denied")
+    assert calls == []
+    assert _logged_in(app, ADMIN).fetch("/outer").text == "in"
+
+
+# B4.5
+def test_a_protected_blueprint_gates_on_an_excluded_route_too(backend: ShopBackend) -> None:
+    with layered(backend, excluded_routes=("/area",)) as (app, layer):
+        app.register_blueprint(layer.blueprint)
+        area = _blueprint("area", page=_page())
+        layer.protect(area, "admin")
+        app.register_blueprint(area, url_prefix="/area")
+        assert_problem(plain(app).fetch("/area/page"), 401, "login_required")
+        assert_problem(_logged_in(app).fetch("/area/page"), 403, "access_denied")
+        assert _outcome(_logged_in(app, ADMIN).fetch("/area/page")) == USERS
+
+
+# B4.2, B7.7
+def test_a_gate_is_closed_to_whose_session_ended_behind_the_one_before(make_app: MakeApp) -> None:
+    refused = 401, {"success": False}
+    answers: Answers = {
+        "POST auth/login": grant("t1", refreshToken="r1", expiresIn=900, user={"id": 7, "type": "user"}),
+        "GET orders": refused,
+        "POST auth/refresh": refused,
+    }
+    calls = list[str]()
+    inner = login_required(_ran(calls))
+    with StubBackend(answers) as stub:
+        app = make_app(stub.url)
+        _add(app, "/orders", login_required(lambda: [api.get("orders"), inner()][1]))
+        assert_problem(_logged_in(app).fetch("/orders"), 401, "session_expired")
+        assert stub.endpoints == ["POST auth/login", "GET orders", "POST auth/refresh"]
+    assert calls == []

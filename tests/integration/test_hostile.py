@@ -256,3 +256,41 @@ def test_the_blueprint_is_registered_once() -> None:
         app.register_blueprint(layer.blueprint)
         with pytest.raises(ConfigError, match="twice"):
             app.register_blueprint(layer.blueprint, name="b2", url_prefix="/b2")
+
+
+@pytest.mark.parametrize("path", ["/account", "/nowhere", "/api/products", "/api/auth/me"])
+def test_a_host_that_is_not_served_here_learns_nothing(
+    backend: ShopBackend, make_app: MakeApp, path: str
+) -> None:
+    app = _account(make_app(backend, proxy_routes={"products": ["GET"]}, guest_enabled=True))
+    app.config["TRUSTED_HOSTS"] = ["localhost"]
+    for browser in (Browser(app, url="https://evil.test"), Browser(app, url="https://localhost.evil.test")):
+        response = browser.fetch(path)
+        assert_problem(response, 400, "bad_request")
+        assert set_cookies(response) == {}
+    assert backend.calls() == {}
+    assert_problem(plain(app).fetch("/account"), 401, "login_required")
+
+
+# B4.5
+def test_dot_segments_do_not_lead_into_an_excluded_route(make_app: MakeApp) -> None:
+    app = make_app(NOWHERE, excluded_routes=["/files/open"], protected_by_default=True)
+    app.add_url_rule("/files/<path:name>", view_func=lambda name: name, endpoint="files")
+    paths = ["/files/open/a", "/files/open/../private", "/files/open/./../private"]
+    assert [call(app, path, headers=SCRIPT.items()).status for path in paths] == [200, 401, 401]
+
+
+# B6.1
+def test_a_worker_that_has_not_got_the_new_key_yet_spends_nothing(tmp_path: Path) -> None:
+    new, old, store = "the new key, long enough", "the old key, long enough", tmp_path / "store.sqlite3"
+    with (
+        StubBackend(EXPIRED) as stub,
+        _keyed(stub.url, store, old, []) as before,
+        _keyed(stub.url, store, new, [old]) as after,
+    ):
+        browser = plain(before)
+        browser.log_in()
+        assert browser.on(after).visit("/account").text == "7"
+        response = browser.visit("/account")
+        assert (response.status_code, set_cookies(response)) == (503, {})
+        assert stub.endpoints.count("POST auth/refresh") == 1

@@ -13,11 +13,15 @@ from .visitors import (
     GUEST,
     SECURE,
     USER,
+    Answers,
     MakeApp,
+    StubBackend,
     assert_private,
     assert_problem,
+    grant,
     heard,
     plain,
+    record,
     set_cookies,
 )
 
@@ -166,3 +170,25 @@ def test_an_expired_session_is_ended_without_a_refresh(backend: ShopBackend, mak
     backend.reset()
     browser.post(LOGOUT)
     assert backend.calls() == {"POST auth/logout": 1}
+
+
+# B6.4: the backend never heard of the logout, and its tokens are as good as before
+@pytest.mark.parametrize(("expires_in", "path"), [(900, "/api/auth/me"), (1e-6, "/account")])
+def test_a_copy_of_the_cookie_is_nobody_though_the_backend_missed_the_logout(
+    make_app: MakeApp, expires_in: float, path: str
+) -> None:
+    user = {"id": 7, "type": "user", "email": "ada@example.com"}
+    answers: Answers = {
+        "POST auth/login": grant("t1", refreshToken="r1", expiresIn=expires_in, user=user),
+        "POST auth/logout": (500, {}),
+        "POST auth/refresh": grant("t2", refreshToken="r2", expiresIn=900, user=user),
+        "GET auth/me": record(),
+    }
+    with StubBackend(answers) as stub:
+        browser = plain(_pages(make_app(stub.url)))
+        browser.log_in()
+        copy = browser.on(browser.client.application)
+        browser.post(LOGOUT)
+        stub.calls.clear()
+        assert copy.fetch(path).status_code == 401
+        assert stub.endpoints == []

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_api_layer import StoreDown, current_user, guest_allowed, login_required
+from flask_api_layer import Backend, StoreDown, current_user, guest_allowed, login_required
 from flask_api_layer.signals import registered, token_refreshed
 from flask_api_layer.stores import MemoryStore
 from tests.raw_server import Peer, RawServer, Script
@@ -293,3 +293,11 @@ def test_a_successor_that_could_not_be_written_down_is_not_lost(lasts: bool) -> 
         found = late.visit("/account")
         assert (found.text, list(set_cookies(found))) == ("7", [USER])
         assert stub.endpoints.count("POST auth/refresh") == 1
+
+
+# B4.1: whoever writes a mapper of their own builds upon this one
+@pytest.mark.parametrize(
+    ("type_", "kind"), [("guest", "guest"), ("user", "user"), ("Guest", "user"), (None, "user")]
+)
+def test_a_record_of_type_guest_is_a_guest(type_: object, kind: str) -> None:
+    assert Backend().identity_from({"id": 7, "type": type_}).kind == kind

@@ -8,7 +8,9 @@ import pytest
 from flask import Flask
 
 from flask_api_layer import current_user, guest_allowed, login_required
+from flask_api_layer.sansio.identity import Answer, Identity, Rejected, Unreachable
 from flask_api_layer.signals import backend_unavailable, session_ended
+from flask_api_layer.validations import Validations
 from tests.processes import DeadPort, ShopBackend
 
 from .visitors import (
@@ -280,3 +282,28 @@ def test_an_outage_is_told(backend: ShopBackend, make_app: MakeApp, fault: dict[
     with heard(backend_unavailable, app) as events:
         browser.fetch("/account")
     assert [event["endpoint"] for event in events] == ["me"]
+
+
+def _asked(known: Validations, answer: Answer) -> Answer:
+    return known.ask("a token", lambda: answer)
+
+
+# B4, the table: "in the last STALE_TTL"
+def test_what_is_known_stands_in_for_a_while_only() -> None:
+    now, ada = [0.0], Identity("user", 7)
+    known = Validations(ttl=15, stale_ttl=300, clock=lambda: now[0])
+    assert _asked(known, ada) == ada
+    now[0] = 299
+    assert _asked(known, Unreachable()) == Identity("user", 7, degraded=True)
+    now[0] = 300
+    assert _asked(known, Unreachable()) == Unreachable()
+
+
+# B4, the table: "validated by this worker"
+def test_what_was_refused_does_not_stand_in() -> None:
+    now, ada = [0.0], Identity("user", 7)
+    known = Validations(ttl=15, stale_ttl=300, clock=lambda: now[0])
+    assert _asked(known, ada) == ada
+    now[0] = 20
+    assert _asked(known, Rejected()) == Rejected()
+    assert _asked(known, Unreachable()) == Unreachable()

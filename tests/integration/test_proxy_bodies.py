@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import random
 import socket
@@ -18,6 +19,7 @@ import pytest
 from flask import Flask
 
 from flask_api_layer.transport import TransportError
+from flask_api_layer.uploads import BodyBroken, client_body
 from tests.processes import Server, ShopBackend
 from tests.raw_server import Peer, RawServer
 
@@ -672,3 +674,15 @@ def test_every_body_carries_its_own_users_mark(backend: ShopBackend, make_app: M
         thread.join()
     assert failures == []
     assert backend.calls("GET whoami") >= 200
+
+
+# B7.5: the body itself, since the transport would not send a short one as complete either
+@pytest.mark.parametrize("body", [b"", b"abcd"])
+def test_a_body_that_ends_early_is_broken(body: bytes) -> None:
+    environ = {"CONTENT_LENGTH": "5", "wsgi.input": io.BytesIO(body)}
+    upload = client_body(environ, "POST", limit=None, keep=100)
+    assert upload is not None
+    with pytest.raises(BodyBroken) as broken:
+        list(upload)
+    assert broken.value.code == "bad_request"
+    assert upload.copy is None

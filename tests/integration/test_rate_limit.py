@@ -1033,3 +1033,15 @@ def test_a_guest_who_is_there_is_not_limited_by_the_making_of_guests(
     browser = plain(app)
     assert [browser.visit("/cart").text for _ in range(4)] == ["guest"] * 4
     assert plain(app).visit("/cart").text == "anonymous"
+
+
+# B10.1
+def test_head_counts_as_the_get_that_answers_it(make_app: MakeApp) -> None:
+    class Orders(MethodView):
+        @rate_limit(FIVE)
+        def get(self) -> str:
+            return "found"
+
+    app = _anonymous(make_app, None)
+    app.add_url_rule("/orders", view_func=Orders.as_view("orders"))
+    assert _admitted(partial(_ask, app, "/orders", method="HEAD")) == 5

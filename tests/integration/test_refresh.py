@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from flask_api_layer import api, current_user, guest_allowed, login_required
 from flask_api_layer.signals import refresh_failed, session_ended, token_refreshed, token_reuse
+from flask_api_layer.stores import MemoryStore
 from tests.processes import DeadPort, ShopBackend
 
 from .visitors import (
@@ -32,6 +34,7 @@ from .visitors import (
     assert_problem,
     grant,
     heard,
+    layered,
     plain,
     record,
     set_cookies,
@@ -559,3 +562,61 @@ def test_a_refreshed_user_loses_the_guest_cookie(
         USER: False,
         GUEST: True,
     }
+
+
+class _Overtaken(MemoryStore):
+    """A store that lets something happen just before the lease is taken, or just after the look that follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before_lease: Callable[[], object] | None = None
+        self.after_look: Callable[[], object] | None = None
+        self._is_leased = False
+
+    def put_if_absent(self, key: str, value: bytes, ttl: float) -> bool:
+        if key.startswith("lease:"):
+            happening, self.before_lease = self.before_lease, None
+            if happening is not None:
+                happening()
+            self._is_leased = True
+        return super().put_if_absent(key, value, ttl)
+
+    def get(self, key: str) -> bytes | None:
+        value = super().get(key)
+        if key.startswith("ledger:") and self._is_leased:
+            happening, self.after_look = self.after_look, None
+            if happening is not None:
+                happening()
+        return value
+
+
+# B6.1, B6.3
+@pytest.mark.parametrize("moment", ["before_lease", "after_look"])
+def test_a_worker_that_was_overtaken_looks_again(moment: str) -> None:
+    user, store = {"id": 7, "type": "user", "email": ADA}, _Overtaken()
+    answers: Answers = {
+        "POST auth/login": grant("t1", refreshToken="r1", expiresIn=1e-6, user=user),
+        "POST auth/refresh": grant("t2", refreshToken="r2", expiresIn=900, user=user),
+        "GET auth/me": record(email=ADA),
+    }
+    settings: dict[str, Any] = {"store": store, "connect_timeout": 0.5, "read_timeout": 0.5}
+    with (
+        StubBackend(answers) as stub,
+        layered(stub.url, **settings) as (app, layer),
+        layered(stub.url, **settings) as (other, other_layer),
+    ):
+        app.register_blueprint(layer.blueprint)
+        other.register_blueprint(other_layer.blueprint)
+        browser = plain(_shop(app))
+        browser.log_in()
+        elsewhere = browser.on(_shop(other))
+
+        def overtake() -> None:
+            # Frozen until its lease has run out: both timeouts and two seconds.
+            time.sleep(3.1 if moment == "after_look" else 0)
+            assert elsewhere.visit("/account").text == ADA
+
+        setattr(store, moment, overtake)
+        assert browser.visit("/account").text == ADA
+        assert (store.before_lease, store.after_look) == (None, None)
+        assert stub.endpoints.count("POST auth/refresh") == 1

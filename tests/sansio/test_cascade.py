@@ -565,3 +565,11 @@ def test_only_checks_are_forgotten() -> None:
     facts = Facts(user=DUE, guests=Guests.MINT).learn(REFRESH_USER, Unreachable())
     facts = facts.learn(MINT_GUEST, Unreachable(limited=True))
     assert facts.forget_checks() == facts
+
+
+@pytest.mark.parametrize("guest", Freshness)
+@pytest.mark.parametrize("guests", Guests)
+def test_whoever_logged_out_meanwhile_is_no_guest(guest: Freshness, guests: Guests) -> None:
+    # B6.4: the request was on its way when they left
+    facts = Facts(user=EXPIRED, guest=guest, guests=guests).learn(REFRESH_USER, Rejected("logged_out"))
+    assert next_step(facts) == Resolution(clear_user=True, ended="logged_out")

@@ -24,6 +24,7 @@ from flask_api_layer.sansio.csrf import (
     Refused,
     Token,
     Verdict,
+    comes_from_elsewhere,
     is_fresh,
     make_token,
     read_token,
@@ -545,3 +546,28 @@ def test_trust_only_ever_opens(evidence: Evidence, mode: Mode, is_entry: bool, i
     without = judged(evidence, mode=mode, trusted=False, is_entry=is_entry, is_api=is_api)
     if not isinstance(without, Refused):
         assert judged(evidence, mode=mode, trusted=True, is_entry=is_entry, is_api=is_api) == without
+
+
+# B5.1, B8.1: a guest that is made for a foreign page would replace the visitor's own
+@pytest.mark.parametrize(
+    ("method", "mode", "given", "elsewhere"),
+    [
+        ("POST", "both", {"fetch_site": "cross-site"}, True),
+        ("POST", "double_submit", {"fetch_site": "cross-site"}, True),
+        ("post", "both", {"fetch_site": "same-site", "origin": "https://evil.app.example"}, True),
+        ("POST", "both", {"origin": "https://evil.example"}, True),
+        ("POST", "both", {"referer": "https://evil.example/page"}, True),
+        ("POST", "off", {"fetch_site": "cross-site"}, False),
+        ("GET", "both", {"fetch_site": "cross-site"}, False),
+        ("POST", "both", {}, False),
+        ("POST", "both", {"fetch_site": "same-origin"}, False),
+        ("POST", "both", {"origin": "https://app.example"}, False),
+        ("POST", "both", {"fetch_site": "same-site", "origin": "https://admin.example"}, False),
+    ],
+)
+def test_a_change_from_elsewhere_is_known_without_any_cookie(
+    method: str, mode: Mode, given: dict[str, str], elsewhere: bool
+) -> None:
+    evidence = Evidence(method=method, own_origin="https://app.example", has_session=False, **given)
+    trusted = frozenset(["https://admin.example"])
+    assert comes_from_elsewhere(evidence, mode=mode, trusted_origins=trusted) is elsewhere

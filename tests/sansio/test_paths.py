@@ -718,3 +718,28 @@ def test_path_of_a_target_is_decoded(target: str, path: str) -> None:
 )
 def test_a_slash_a_query_and_an_encoding_make_no_other_page(url: str, path: str, same: bool) -> None:
     assert same_page(url, path) is same
+
+
+@on_both_servers
+@pytest.mark.parametrize("raw", ["/api/;x", "/api/a/;/b", "/api/a/;v=1", "/api/a/%3bx"])
+def test_segments_of_parameters_alone_are_refused(serve: Serve, raw: str) -> None:
+    # B7.2: without its parameters it is an empty segment
+    with pytest.raises(BadPath, match="empty segment"):
+        serve(raw)
+
+
+@on_both_servers
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "/api/%ef%bc%852e%ef%bc%852e/admin",
+        "/api/a%ef%bc%852fb",
+        "/api/a%ef%bc%855cb",
+        "/api/%ef%bc%85252e",
+        "/api/..%ef%bc%9bx",
+    ],
+)
+def test_what_normalises_to_an_encoding_is_refused(serve: Serve, raw: str) -> None:
+    # B7.2: a full-width percent sign or semicolon, for servers that normalise before they decode
+    with pytest.raises(BadPath):
+        serve(raw)
