@@ -40,7 +40,7 @@ def set_cookies(wallet: Wallet, authority: Authority, *, now: float, sender: obj
 
 def _is_overtaken(authority: Authority, change: Change, old: Session) -> bool:
     try:
-        return authority.ledger.is_buried(old)
+        return authority.ledger.is_buried(old.id)
     except StoreDown:
         # Nobody knows: do not delete what may be somebody else's, do not lose what was just handed out.
         return change.session is None

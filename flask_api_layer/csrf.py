@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from flask import Request
 from werkzeug.exceptions import HTTPException
@@ -74,23 +75,22 @@ def _refusal(state: RequestState, code: str, why: str) -> Denial:
 
 def view_field(request: Request) -> str | None:
     """The token in the form of a view."""
-    return _only(request) if request.mimetype in FORMS else None
+    if request.mimetype not in FORMS:
+        return None
+    try:
+        values = request.form.getlist(FIELD)
+    except HTTPException:
+        raise
+    except Exception:
+        # Every server has errors of its own for a broken body.
+        return None
+    return values[0] if len(values) == 1 else None
 
 
 def own_field(request: Request) -> str | None:
     """The token in the form of an endpoint of ours, which reads its body again afterwards."""
     if request.mimetype not in FORMS or (request.content_length or 0) > MAX_OWN_BODY:
         return None
-    try:
+    with suppress(OSError, ValueError):
         request.get_data(cache=True, parse_form_data=False)
-        return _only(request)
-    except HTTPException:
-        raise
-    except Exception:
-        # Every server has errors of its own for a broken body.
-        return None
-
-
-def _only(request: Request) -> str | None:
-    values = request.form.getlist(FIELD)
-    return values[0] if len(values) == 1 else None
+    return view_field(request)

@@ -153,6 +153,8 @@ class ApiLayer:
         policy = make_policy(roles, guests=guests, public=public)
         refuse_contradiction([policy, self._protected.get(blueprint, policy)], f"blueprint {blueprint.name}")
         self._protected[blueprint] = policy
+        for host in self._hosts():
+            host.policies.forget()
 
     def guard(
         self, wsgi_app: WSGIApplication, *roles: str, guests: bool = False, app: Flask | None = None
@@ -175,9 +177,11 @@ class ApiLayer:
         :raises ConfigError: for an entry that cannot be, or a pattern that is there already.
         """
         routes = checked_routes({pattern: {"methods": methods, **options}}, what=f"proxy_route({pattern!r})")
-        self._routes += routes
+        if routes[0].pattern in {route.pattern for route in self._routes}:
+            raise ConfigError([f"the proxy route {routes[0].pattern!r} is declared twice; keep one"])
         for host in self._hosts():
             host.upstreams.add(routes)
+        self._routes += routes
 
     def add_upstream(self, name: str, url: str, routes: Mapping[str, Any]) -> None:
         """A second API behind the same session, under ``<prefix>/<name>/``; it gets the same bearers.
@@ -188,7 +192,9 @@ class ApiLayer:
         :param routes: as in PROXY_ROUTES; patterns and ``to`` are relative to the upstream.
         :raises ConfigError: for a name, URL or route that cannot be.
         """
-        if not _UPSTREAM_NAME.fullmatch(name) or name == "auth":
+        if name in self._upstreams:
+            raise ConfigError([f"the upstream {name!r} is declared twice; choose another name"])
+        if not _UPSTREAM_NAME.fullmatch(name) or name.casefold() == "auth":
             raise ConfigError(
                 [
                     f"the upstream name {name!r} must be one path segment of letters, digits, - and _, and not 'auth'"

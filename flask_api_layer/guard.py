@@ -57,6 +57,7 @@ class Guard:
     def _refusal(self, state: RequestState) -> Response | None:
         """What stands in for the mounted app when they may not enter; the Flask app's error handlers have their say."""
         try:
+            state.check_host()
             check_csrf(state, form_field=None)
             state.gate(state.ruling.policies)
         except Denial as error:

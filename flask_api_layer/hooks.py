@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from flask import Request, Response, redirect, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import SecurityError
 
 from .api_calls import admit_api_call
 from .app_state import AppState, app_state
 from .csrf import check_csrf, view_field
-from .errors import Denial, denial
+from .errors import Denial
 from .policies import STATIC, Ruling
 from .sansio.access import prefers_html
 from .sansio.csrf import SAFE_METHODS
@@ -25,9 +24,7 @@ def before_request(host: AppState) -> ResponseReturnValue | None:
     host.deployment.look(req.environ)
     # Somebody may have asked before us (a url_value_preprocessor, say); what they learned must reach the answer.
     state = state_of(req) or begin_request(host, req)
-    if isinstance(req.routing_exception, SecurityError):
-        # TRUSTED_HOSTS: nothing about this request can be believed.
-        raise denial("bad_request", detail="This host name is not served here.")
+    state.check_host()
     mount = host.mount_of(req.path)
     if mount is not None and not mount.leaves_to_app(req.url_rule):
         return admit_api_call(state, mount)

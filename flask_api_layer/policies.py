@@ -164,13 +164,24 @@ class ViewPolicies:
             return known
         explicit = self._explicit(endpoint, method)
         if self._knows_by_name:
-            return self._known.setdefault((endpoint, method), explicit or self._by_default(endpoint, path))
+            return self._remember(endpoint, method, explicit or self._by_default(endpoint, path))
         if self.is_excluded(path):
             return Ruling(explicit.policies if explicit else (OPEN,), excluded=True)
         if explicit is not None:
             return explicit
         first, *others = [self._by_path(endpoint, reading) for reading in _readings(path)]
         return next((ruling for ruling in others if ruling.gates), first)
+
+    def _remember(self, endpoint: str, method: str, ruling: Ruling) -> Ruling:
+        if method.lower() in _METHODS:
+            # Others are the client's invention, and there is no end to them.
+            self._known[endpoint, method] = ruling
+        return ruling
+
+    def forget(self) -> None:
+        """Look everything up again: something has been protected since."""
+        self._known.clear()
+        self._found.clear()
 
     def is_limit_exempt(self, path: str) -> bool:
         """Whether RATE_LIMIT_EXEMPT frees a path from RATE_LIMIT."""

@@ -119,7 +119,9 @@ def _closed_on_error(upstream: StreamedReply) -> Iterator[None]:
 
 
 def _bearer(state: RequestState, decision: Forward) -> str | None:
-    if decision.route.auth == "none" or decision.path.segments in state.host.proxy_public:
+    route = decision.route
+    is_public = route.auth != "user" and decision.path.segments in state.host.proxy_public
+    if route.auth == "none" or is_public:
         return None
     token = state.bearer()
     if token is None:

@@ -98,7 +98,7 @@ class Renewals:
     def known(self, session: Session) -> Outcome:
         """What is known already of the session's credential; nothing is spent."""
         try:
-            if self._ledger.is_buried(session):
+            if self._ledger.is_buried(session.id):
                 return Ended("logged_out")
             return self._ledger.find(session) or Undecided()
         except StoreDown:
@@ -110,7 +110,7 @@ class Renewals:
             return _Spent(answer)
         try:
             entry = self._ledger.record(session, answer)
-            buried = self._ledger.is_buried(session)
+            buried = self._ledger.is_buried(session.id)
         except StoreDown:
             # The others cannot learn of it now, but this browser must not lose what was just handed out.
             return _Spent(answer, is_recorded=False)
@@ -210,7 +210,7 @@ class _Attempt:
 
     def _look(self) -> Progress:
         # The tombstone counts even where there is a successor: that one was logged out with its session.
-        buried = self._ledger.is_buried(self._session)
+        buried = self._ledger.is_buried(self._session.id)
         entry = None if buried else self._ledger.find(self._session)
         return replace(self._progress, looked=True, entry=entry, logged_out=buried)
 

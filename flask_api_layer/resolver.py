@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from threading import RLock
 from typing import Literal, assert_never
 
 from . import signals
 from .authority import Authority
 from .commits import TOO_LARGE, set_cookies
-from .errors import BackendUnavailable
+from .errors import BackendUnavailable, StoreDown
 from .sansio.cascade import Ask, Facts, Guests, Resolution, first_step_of_trust, next_step
-from .sansio.identity import Answer, Reason, Rejected, Trusted, Unreachable
+from .sansio.identity import ANONYMOUS_DEGRADED, Answer, Reason, Rejected, Trusted, Unreachable
 from .sansio.refresh import Ended, Outcome, Successor, Undecided
 from .sansio.session import Freshness, Session
 from .signals import emit
@@ -44,6 +46,9 @@ class Resolver:
         self._sender = sender
         self._address = address
         self.guest_id: Callable[[], str | None] = _none
+        # Threads with a copy of the request context take turns, so whoever asks within a question is the one who put it.
+        self._turn = RLock()
+        self.is_asking = False
         self._facts: Facts | None = None
         self.resolution: Resolution | None = None
         self.ended: Reason | None = None
@@ -62,18 +67,25 @@ class Resolver:
 
         :param mint: a visitor without any credential becomes a guest.
         """
-        wanted = self._want(mint=mint)
-        if self.resolution is None or wanted:
-            self.resolution = self._advance(trusting=False)
-        return self.resolution
+        with self._turn:
+            if self.is_asking:
+                # A subscriber or a logging filter wants to know it from within the question: asking again would never end.
+                return self.resolution or Resolution(ANONYMOUS_DEGRADED)
+            wanted = self._want(mint=mint)
+            if self.resolution is None or wanted:
+                self.resolution = self._advance(trusting=False)
+            return self.resolution
 
     def bearer(self, *, mint: bool = False) -> str | None:
         """The token to call the backend with, which nobody has checked: the backend will. None when there is none.
 
         :raises BackendUnavailable: when there is a session whose token needs a refresh that cannot be had now.
         """
-        self._want(mint=mint)
-        resolution = self._advance(trusting=True)
+        with self._turn:
+            if self.is_asking:
+                return None
+            self._want(mint=mint)
+            resolution = self._advance(trusting=True)
         if resolution.bearer is None:
             if resolution.identity.degraded:
                 raise BackendUnavailable()
@@ -89,7 +101,8 @@ class Resolver:
         kind = self._owner(token)
         if kind is None or not self._can_refresh or self._read_only:
             return None
-        answer = self._refresh(kind)
+        with self._asking():
+            answer = self._refresh(kind)
         if isinstance(answer, Unreachable):
             raise BackendUnavailable()
         if isinstance(answer, Rejected):
@@ -134,7 +147,8 @@ class Resolver:
         if not self._terms.guests_enabled or self.wallet.session("guest") is None:
             return None
         if self._freshness("guest") is not Freshness.LIVE and self._can_refresh:
-            self._refresh("guest")
+            with self._asking():
+                self._refresh("guest")
         session = self.wallet.session("guest")
         return session.access_token if session else None
 
@@ -213,7 +227,11 @@ class Resolver:
         facts = self._known.forget_checks() if trusting else self._known
         step = first_step_of_trust(facts) if trusting and not facts.answers else next_step(facts)
         while isinstance(step, Ask):
-            answer, before = self._answer(step, trusting=trusting), facts
+            before, self.is_asking = facts, True
+            try:
+                answer = self._answer(step, trusting=trusting)
+            finally:
+                self.is_asking = False
             facts = facts.learn(step, answer)
             if not isinstance(answer, Trusted):
                 # A refresh has put more into what is known than its answer.
@@ -224,6 +242,15 @@ class Resolver:
         self._carry_out(step)
         self.mint_failure = step.mint
         return step if step.ended == self.ended else replace(step, ended=self.ended)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        with self._turn:
+            self.is_asking = True
+            try:
+                yield
+            finally:
+                self.is_asking = False
 
     @property
     def _known(self) -> Facts:
@@ -288,7 +315,7 @@ class Resolver:
             return Unreachable()
         if not self._terms.admit_guest(self._address):
             return Unreachable(limited=True)
-        grant = self._authority.tokens.mint(self.guest_id())
+        grant = self._authority.tokens.mint(self._living_guest_id())
         if grant is None or grant.session is None or grant.identity is None:
             return Unreachable()
         if not self.wallet.has_room(grant.session):
@@ -299,6 +326,15 @@ class Resolver:
         self.has_minted = True
         emit(signals.guest_minted, self._sender, identity=grant.identity)
         return grant.identity
+
+    def _living_guest_id(self) -> str | None:
+        """The id that a new guest takes over; not that of a session that was logged out, which would be nobody again at once."""
+        session_id = self.guest_id()
+        try:
+            is_usable = session_id is not None and not self._authority.ledger.is_buried(session_id)
+        except StoreDown:
+            return None
+        return session_id if is_usable else None
 
     # Cookies
 

@@ -191,10 +191,10 @@ class Ledger:
 
         While the store is down it is kept here, and written as soon as this process reaches the store again.
         """
-        self._keep(self._tombstone(session), b"1", TOMBSTONE_SECONDS)
+        self._keep(self._tombstone(session.id), b"1", TOMBSTONE_SECONDS)
 
-    def is_buried(self, session: Session) -> bool:
-        return self._look_up(self._tombstone(session)) is not None
+    def is_buried(self, session_id: str) -> bool:
+        return self._look_up(self._tombstone(session_id)) is not None
 
     def idempotency_key(self, session: Session) -> str:
         """The same for every attempt to spend this credential, so that a backend can tell a repetition from a theft."""
@@ -232,8 +232,8 @@ class Ledger:
     def _key(self, kind: str, session: Session) -> str:
         return f"{kind}:{digest(session.credential, 'credential')}"
 
-    def _tombstone(self, session: Session) -> str:
-        return f"tombstone:{digest(session.id, 'session')}"
+    def _tombstone(self, session_id: str) -> str:
+        return f"tombstone:{digest(session_id, 'session')}"
 
 
 def _pack_entry(entry: LedgerEntry) -> bytes:

@@ -10,6 +10,7 @@ from weakref import ref
 from blinker import NamedSignal
 from flask import Request, request
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import SecurityError
 
 from . import signals
 from .answers import keep_private, say_limits
@@ -50,7 +51,6 @@ class RequestState:
     quotas: tuple[Quota, ...] = ()
     _resolver: Resolver | None = None
     _request_id: str | None = None
-    _api: ApiClient | None = None
     _csrf: CsrfTokens | None = None
     _passed: tuple[Policy, ...] = ()
     _passed_as: Resolution | None = None
@@ -68,7 +68,11 @@ class RequestState:
     @property
     def request(self) -> Request:
         req = self._request()
-        assert req is not None
+        if req is None:
+            raise RuntimeError(
+                "the request is over; wrap the generator in stream_with_context, or the thread's function in "
+                "copy_current_request_context"
+            )
         return req
 
     @property
@@ -124,10 +128,18 @@ class RequestState:
 
     def resolve(self, *, mint: bool = False) -> Resolution:
         resolution = self.resolver.resolve(mint=mint and self._prepare_to_mint())
-        if not self._told:
+        if not self._told and not self.resolver.is_asking:
             self._told = True
             self.tell(signals.identity_resolved, identity=resolution.identity)
         return resolution
+
+    def check_host(self) -> None:
+        """Refuse a request for a host that TRUSTED_HOSTS does not name: nothing about it can be believed.
+
+        :raises Denial: ``bad_request``.
+        """
+        if isinstance(self.request.routing_exception, SecurityError):
+            raise denial("bad_request", detail="This host name is not served here.")
 
     @property
     def may_mint(self) -> bool:
@@ -164,7 +176,8 @@ class RequestState:
         """Whether a guest may be made; their forms stay good, since the session takes over the id that these are bound to."""
         if not self.may_mint:
             return False
-        self.resolver.guest_id = self.csrf.id
+        if self.host.uses_csrf_tokens:
+            self.resolver.guest_id = self.csrf.id
         return True
 
     @property
@@ -177,15 +190,14 @@ class RequestState:
 
     @property
     def api(self) -> ApiClient:
-        if self._api is None:
-            self._api = ApiClient(
-                self.host.transport,
-                bearer=self.bearer,
-                renew=self.renew,
-                public=self.host.proxy_public,
-                total_timeout=self.host.config.total_timeout,
-            )
-        return self._api
+        """A client for calls on behalf of whoever is asking. It knows this state, which must not know it: no cycles."""
+        return ApiClient(
+            self.host.transport,
+            bearer=self.bearer,
+            renew=self.renew,
+            public=self.host.proxy_public,
+            total_timeout=self.host.config.total_timeout,
+        )
 
     def bearer(self) -> str | None:
         """The token to call the backend with: the user's, else the guest's, else that of a new guest.

@@ -12,8 +12,11 @@ from .errors import RateLimited, denial
 from .policies import RateMark
 from .rate_limits import Reading
 from .sansio.rates import PURPOSE_HEADERS, account_names, client_key, is_prefetch, retry_after
-from .sansio.session import unverified_claims
+from .sansio.session import Freshness, Session, unverified_claims
 from .state import RequestState
+
+# Guests of one address, a family or an office, who count as one identity each.
+CROWD = 10
 
 
 def limit_request(state: RequestState, endpoint: str | None) -> None:
@@ -29,6 +32,11 @@ def limit_request(state: RequestState, endpoint: str | None) -> None:
     if not items and not marks:
         return
     key = _key(state)
+    session = _session(state)
+    if items and session is not None and session.kind == "guest":
+        # A new guest is one request away: together they get what ten of them may have.
+        crowd = [type(item)(item.amount * CROWD, item.multiples) for item in items]
+        _count(state, "guests", crowd, "app-guests", client_key(state.request.remote_addr), is_shown=False)
     # A count of their own: they spend nobody's limit, and anybody can claim to prefetch.
     suffix = "-prefetch" if _is_prefetch(state) else ""
     if items:
@@ -55,17 +63,25 @@ def limit_login(state: RequestState, fields: Mapping[str, Any]) -> None:
 
 def _key(state: RequestState) -> str:
     """Per identity when there is one, which is told by the sealed cookie alone: nobody is asked."""
-    wallet, custom = state.resolver.wallet, state.host.callbacks.rate_limit_key
+    custom = state.host.callbacks.rate_limit_key
     if custom and (key := custom[-1]()):
         return f"custom {key}"
-    session = wallet.session("user") or wallet.session("guest")
+    session = _session(state)
     if session is None:
         return client_key(state.request.remote_addr)
+    # What is said of the limit differs from one visitor to the next.
+    state.touch()
     subject = unverified_claims(session.access_token).get("sub") if session.kind == "user" else None
     # The sessions of one user share their limit where the token says whose they are.
-    return client_key(
-        None, user=f"sub {subject}" if isinstance(subject, str | int) else f"session {session.id}"
-    )
+    name = f"sub {subject}" if isinstance(subject, str | int) else f"session {session.id}"
+    return client_key(None, user=name)
+
+
+def _session(state: RequestState) -> Session | None:
+    """The session that counts: of an expired one nobody knows any more whose it is."""
+    wallet, now = state.resolver.wallet, state.host.clock()
+    sessions = (wallet.session("user"), wallet.session("guest"))
+    return next((one for one in sessions if one and one.freshness(now, 0) is not Freshness.EXPIRED), None)
 
 
 def _own_key(mark: RateMark) -> str | None:

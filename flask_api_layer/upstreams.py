@@ -68,5 +68,6 @@ class Upstreams:
         backend, other = self._transports[BACKEND].origin, transport.origin
         if (backend.host, backend.port) != (other.host, other.port):
             return []
-        base = f"{transport.base_path}/"
-        return [path.removeprefix(base) for path in self._token_paths if path.startswith(base)]
+        base = f"{transport.base_path}/".casefold()
+        paths = [path.casefold() for path in self._token_paths]
+        return [path.removeprefix(base) for path in paths if path.startswith(base)]

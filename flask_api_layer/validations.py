@@ -6,10 +6,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
-from threading import Lock
+from threading import Lock, get_ident
 
 from .sansio.identity import Answer, Identity, Unreachable
 
@@ -20,6 +20,14 @@ _MOST_ENTRIES = 10_000
 class _Entry:
     identity: Identity
     since: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A question that one thread asks and others wait for; None is no answer."""
+
+    leader: int
+    answer: Future[Answer | None] = field(default_factory=Future)
 
 
 class Validations:
@@ -35,7 +43,7 @@ class Validations:
         self._stale_ttl = stale_ttl
         self._clock = clock
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
-        self._flights: dict[bytes, Future[Answer]] = {}
+        self._flights: dict[bytes, _Flight] = {}
         self._lock = Lock()
 
     def fresh(self, token: str) -> Identity | None:
@@ -71,23 +79,27 @@ class Validations:
             return known
         with self._lock:
             flight = self._flights.get(key)
-            leads = flight is None
             if flight is None:
-                flight = self._flights[key] = Future()
-        return self._lead(token, flight, question) if leads else flight.result()
+                mine = self._flights[key] = _Flight(get_ident())
+        if flight is None:
+            return self._lead(token, mine, question)
+        if flight.leader == get_ident():
+            # A request from within the question, by somebody who listens to it: waiting for oneself would never end.
+            return Unreachable()
+        # What stopped the leader (a timeout of its own, say) is no answer for others.
+        return flight.answer.result() or self.ask(token, question)
 
-    def _lead(self, token: str, flight: Future[Answer], question: Callable[[], Answer]) -> Answer:
+    def _lead(self, token: str, flight: _Flight, question: Callable[[], Answer]) -> Answer:
+        answer: Answer | None = None
         try:
             # Between the first look and here, another thread may have landed.
             answer = self.fresh(token) or self._settle(token, question())
-            flight.set_result(answer)
             return answer
-        except BaseException as error:
-            flight.set_exception(error)
-            raise
         finally:
+            # First: whoever finds no answer asks again, and must not find this flight.
             with self._lock:
                 del self._flights[_key(token)]
+            flight.answer.set_result(answer)
 
     def _settle(self, token: str, answer: Answer) -> Answer:
         if isinstance(answer, Identity):

@@ -136,7 +136,7 @@ def me() -> ResponseReturnValue:
 
 def _is_buried(state: RequestState, session: Session) -> bool:
     try:
-        return state.host.authority.ledger.is_buried(session)
+        return state.host.authority.ledger.is_buried(session.id)
     except StoreDown:
         return False
 

@@ -98,6 +98,7 @@ FRAMING = frozenset(
     ]
 )
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 _PLAIN_REFERENCE = re.compile(
     r"((https?:)?//(?=[^/?#])|(?!//|[a-z][a-z0-9+.-]*:))[^\\\x00-\x20\x7f]*", re.IGNORECASE
@@ -182,7 +183,11 @@ def _is_barred(name: str) -> bool:
 
 
 def _reframed(headers: Iterable[Header], revised: list[Header]) -> list[Header]:
-    return [*revised, *(header for header in headers if header[0].lower() in FRAMING)]
+    # A visitor's text in a header may be anything: what cannot stand there is left out, as it is when a backend sends it.
+    sendable = [
+        (name, value) for name, value in revised if _TOKEN.fullmatch(name) and not _UNSAFE_VALUE.search(value)
+    ]
+    return [*sendable, *(header for header in headers if header[0].lower() in FRAMING)]
 
 
 def map_location(

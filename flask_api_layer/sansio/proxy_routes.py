@@ -131,10 +131,14 @@ class ProxyRoutes:
         *,
         sealed: Mapping[str, Iterable[str]] = MappingProxyType({}),
     ) -> None:
-        self._table = RouteTable(
+        routes = list(routes)
+        entries = [
             (route.public_pattern, _Entry(route, (_specificity(route.public_pattern), order)))
             for order, route in enumerate(routes)
-        )
+        ]
+        self._table = RouteTable(entries)
+        has_roles = any(route.roles for route in routes)
+        self._folded_table = RouteTable((_folded(pattern), entry) for pattern, entry in entries if has_roles)
         self._sealed = {
             upstream: frozenset(_folded(path) for path in paths) for upstream, paths in sealed.items()
         }
@@ -144,12 +148,23 @@ class ProxyRoutes:
 
     def _find(self, path: CleanPath) -> ProxyRoute | None:
         """The route that decides about a path; None when nothing lets it through."""
-        entries = self._table.matches(path.segments)
-        if not entries:
+        route = _best(self._table, path.segments)
+        if route is None or self._evades_roles(path, route):
             return None
-        route = min(entries, key=lambda entry: entry.rank).route if len(entries) > 1 else entries[0].route
         target = "/".join(route.target(path).segments)
         return None if _folded(target) in self._sealed.get(route.upstream, ()) else route
+
+    def _evades_roles(self, path: CleanPath, route: ProxyRoute) -> bool:
+        """Whether a lenient backend would read this path as one that asks for roles, which its own route does not."""
+        if not self._folded_table or route.roles:
+            return False
+        meant = _best(self._folded_table, split_path(_folded("/".join(path.segments))))
+        return meant is not None and bool(meant.roles)
+
+
+def _best(table: RouteTable[_Entry], segments: tuple[str, ...]) -> ProxyRoute | None:
+    entries = table.matches(segments)
+    return min(entries, key=lambda entry: entry.rank).route if entries else None
 
 
 def _specificity(pattern: str) -> tuple[int, ...]:
@@ -161,8 +176,8 @@ def _specificity(pattern: str) -> tuple[int, ...]:
 
 
 def _folded(path: str) -> str:
-    """A path as lenient backends compare it: decoded once more, without ``;params``, ``.format``, blanks and slashes at the end."""
-    segments = [unquote(segment).split(";", 1)[0].strip() for segment in split_path(path)]
+    """A path as lenient backends compare it: decoded once more, without ``;params``, ``.format``, dots, blanks and slashes at ends."""
+    segments = [unquote(segment).split(";", 1)[0].strip().rstrip(".") for segment in split_path(path)]
     if segments:
-        segments[-1] = re.sub(r"\.\w+$", "", segments[-1])
+        segments[-1] = re.sub(r"(\.\w*)+$", "", segments[-1])
     return "/".join(segments).casefold()

@@ -839,3 +839,28 @@ def _send_broken(
         ("Content-Type", kind),
     ]
     return call(app, path, method="POST", headers=headers, body=body, environ=environ)
+
+
+class _Broken:
+    """A body that breaks off, in the words of no server that Flask knows."""
+
+    def read(self, *_: object) -> bytes:
+        raise OSError("the client left")
+
+    readline = readlines = __iter__ = read
+
+
+# B8.4: every server has errors of its own for a broken body
+@pytest.mark.parametrize("path", ["/change", "/api/auth/logout"])
+@pytest.mark.parametrize(
+    "content_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+)
+def test_a_form_that_breaks_off_is_no_error_of_ours(
+    backend: ShopBackend, make_app: MakeApp, path: str, content_type: str
+) -> None:
+    app, _ = shop(make_app, backend)
+    app.add_url_rule("/change", "change", lambda: "changed", methods=["POST"])
+    broken = {"wsgi.input": _Broken(), "wsgi.input_terminated": True}
+    headers = [("Cookie", f"{USER}=garbage"), ("Content-Type", content_type)]
+    answer = call(app, path, method="POST", headers=headers, environ=broken)
+    assert answer.status == 403

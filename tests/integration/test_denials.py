@@ -38,6 +38,7 @@ from .visitors import (
     set_cookies,
     where_to,
 )
+from .wire import call
 
 HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
 
@@ -546,3 +547,33 @@ def test_a_login_never_leads_to_its_own_page(backend: ShopBackend, make_app: Mak
     browser = plain(make_app(backend, login_url="/enter", after_login_url="/home"))
     response = browser.submit("/api/auth/login", CREDENTIALS | {"next": wanted})
     assert (response.status_code, response.headers["Location"]) == (303, "/home")
+
+
+# DESIGN: "the app's own @app.errorhandler wins", for every code that we answer with
+@pytest.mark.parametrize(
+    ("path", "status"), [("/api/a%2fb", 400), ("/api/nothing", 404), ("/api/auth/login", 405)]
+)
+def test_the_apps_own_handler_of_a_status_answers(
+    path: str, status: int, backend: ShopBackend, make_app: MakeApp
+) -> None:
+    app = make_app(backend)
+    app.register_error_handler(status, lambda error: (f"own {error.code}", status))
+    response = call(app, path)
+    assert (response.status, response.body.decode()) == (status, f"own {status}")
+
+
+# TRUSTED_HOSTS
+@pytest.mark.parametrize(
+    "path", ["/account", "/open", "/api/x", "/api/auth/me", "//elsewhere.example/x", "/missing"]
+)
+def test_a_host_that_nobody_trusts_gets_nothing(path: str, backend: ShopBackend, make_app: MakeApp) -> None:
+    app = make_app(backend, protected_routes=["/account"], proxy_routes={"**": "*"})
+    app.config["TRUSTED_HOSTS"] = ["shop.example"]
+    app.add_url_rule("/account", "account", lambda: "account")
+    app.add_url_rule("/open", "open", lambda: "open")
+    refused = app.test_client().get(path, headers={"Host": "evil.example", **NAVIGATION})
+    assert refused.status_code == 400
+    assert not {"Location", "Set-Cookie"} & set(refused.headers.keys())
+    assert "evil" not in refused.text
+    assert backend.calls() == {}
+    assert app.test_client().get("/open", headers={"Host": "shop.example"}).status_code == 200

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask import Flask, g, has_request_context
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
-from werkzeug.test import TestResponse
+from werkzeug.test import TestResponse, create_environ, run_wsgi_app
 
 from flask_api_layer import (
     ApiLayer,
@@ -31,6 +31,7 @@ from .visitors import (
     USER,
     WEEK,
     Browser,
+    MakeApp,
     StartBackend,
     assert_private,
     assert_problem,
@@ -593,3 +594,19 @@ def test_a_guard_of_several_apps_must_be_told_which(backend: ShopBackend, shop: 
     shop.mount(reports=shop.layer.guard(Reports(), app=shop.app))
     assert shop.browser("ada@example.com").fetch("/reports").text == "reports"
     other.extensions["api_layer"].transport.close()
+
+
+# TRUSTED_HOSTS
+@pytest.mark.parametrize("csrf", ["both", "off"])
+def test_a_guarded_app_is_not_served_to_a_host_that_nobody_trusts(
+    csrf: str, backend: ShopBackend, make_app: MakeApp
+) -> None:
+    app = make_app(backend, csrf=csrf)
+    app.config["TRUSTED_HOSTS"] = ["shop.example"]
+    layer = ApiLayer(backend_url=backend.base_url)
+    guarded = layer.guard(lambda environ, start: [b"inside"], app=app)
+    for method in ("GET", "POST"):
+        environ = create_environ(method=method, base_url="https://evil.example")
+        _, status, headers = run_wsgi_app(guarded, environ, buffered=True)
+        assert status.startswith("400 ")
+        assert "Set-Cookie" not in headers

@@ -1045,3 +1045,17 @@ def test_head_counts_as_the_get_that_answers_it(make_app: MakeApp) -> None:
     app = _anonymous(make_app, None)
     app.add_url_rule("/orders", view_func=Orders.as_view("orders"))
     assert _admitted(partial(_ask, app, "/orders", method="HEAD")) == 5
+
+
+# R1: a new guest is one request away, so that together they have a limit as well
+def test_guests_of_one_address_have_a_limit_together(backend: ShopBackend, make_app: MakeApp) -> None:
+    app = make_app(backend, rate_limit="2/hour", guest_enabled=True, guest_mint_limit=None)
+    app.add_url_rule("/cart", "cart", guest_allowed(lambda: "cart"))
+    statuses = []
+    for number in range(30):
+        browser = Browser(app)
+        environ = {"REMOTE_ADDR": f"192.0.2.{number}"}
+        browser.client.get("/cart", base_url="https://localhost", environ_overrides=environ)
+        statuses.append(browser.visit("/cart").status_code)
+    assert statuses[:20] == [200] * 20
+    assert statuses[20:] == [429] * 10

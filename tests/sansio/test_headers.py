@@ -14,6 +14,8 @@ from flask_api_layer.sansio.headers import (
     kept_request_id,
     map_location,
     protective_headers,
+    revised_answer,
+    revised_request,
     to_upstream,
 )
 
@@ -514,3 +516,13 @@ def test_harmless_request_ids_are_kept(value: str) -> None:
 def test_other_request_ids_are_replaced(value: str | None) -> None:
     # B1.7, CORPUS 2
     assert kept_request_id(value) is None
+
+
+# A visitor's text in a header of a callback may be anything
+@pytest.mark.parametrize(
+    "header", [("X-Name", "Ş"), ("X-Name", "a\x00b"), ("X Name", "a"), ("set-cookie ", "a=b"), ("", "a")]
+)
+def test_what_cannot_stand_in_a_header_is_left_out(header: Header) -> None:
+    kept = ("X-Kept", "yes")
+    assert revised_answer([], [header, kept]) == [kept]
+    assert revised_request([], [header, kept], has_bearer=True) == [kept]

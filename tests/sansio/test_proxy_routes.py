@@ -86,3 +86,21 @@ def test_no_rewrite_leads_to_a_token_endpoint(pattern: str, to: str, asked: str)
     route = ProxyRoute(pattern=pattern, methods=GET, to=to)
     assert ProxyRoutes([route], sealed={"": ["auth/login"]}).find(path(asked)) is None
     assert ProxyRoutes([route]).find(path(asked)) is route
+
+
+# B7.1: what a lenient backend reads as a path behind roles crosses with these roles or not at all
+@pytest.mark.parametrize(
+    "asked", ["Reports/x", "reports;v=1/x", "reports /x", "reports./x", "%72eports/x", "REPORTS"]
+)
+def test_no_spelling_of_a_path_evades_its_roles(asked: str) -> None:
+    guarded = ProxyRoute(pattern="Reports/**", methods=GET, roles=frozenset(("admin",)), auth="user")
+    other = ProxyRoute(pattern="**", methods=GET)
+    found = ProxyRoutes([other, guarded]).find(CleanPath(tuple(asked.split("/"))))
+    assert found in (None, guarded)
+    assert ProxyRoutes([other, guarded]).find(path("products/X.JSON")) is other
+
+
+@pytest.mark.parametrize("asked", ["auth/login.", "auth/login.json.xml", "auth./login"])
+def test_no_spelling_of_a_token_endpoint_crosses(asked: str) -> None:
+    routes = ProxyRoutes([ProxyRoute(pattern="**", methods=GET)], sealed={"": ["auth/login"]})
+    assert routes.find(path(asked)) is None
