@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # Folders of an editable install change with the metadata, so the environment follows pyproject.toml.
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint check fuzz clean
+.PHONY: demo test lint check fuzz mutations clean
 
 demo: $(READY)  ## start the shop and its backend; Ctrl-C stops both
 	$(BIN)/python -m example_app.demo
@@ -33,6 +33,9 @@ fuzz: $(READY)  ## look for input that breaks a law, SECONDS for each target; Li
 	@status=0; for target in $(FUZZ_TARGETS); do \
 	  $(BIN)/python -m fuzz.run $$target --seconds $(SECONDS) || status=1; \
 	done; exit $$status
+
+mutations: $(READY)  ## disable each security check in turn, in a copy, and see a test fail
+	$(BIN)/python -m tests.mutations
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
