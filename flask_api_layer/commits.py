@@ -26,8 +26,6 @@ def set_cookies(wallet: Wallet, authority: Authority, *, now: float, sender: obj
     A change that the backend decided is dropped when a login or logout ended its session in the meantime: the cookie that the browser
     has by now is somebody else's, or was deleted for good.
     """
-    if not wallet.has_changes:
-        return []
     lines = []
     for change in wallet.take_changes():
         if change.replaces is not None and _is_overtaken(authority, change, change.replaces):

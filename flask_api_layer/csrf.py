@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from . import signals
 from .errors import Denial, denial
-from .sansio.csrf import NeedsToken, Refused, token_verdict, verdict
+from .sansio.csrf import NeedsToken, Refused, is_harmless, token_verdict, verdict
 from .state import RequestState
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,8 @@ def check_csrf(
     :raises Denial: ``csrf_cross_site``, ``csrf_token_missing`` or ``csrf_token_invalid``.
     """
     config = state.host.config
-    if config.csrf == "off":
+    environ = state.request.environ
+    if config.csrf == "off" or is_harmless(environ["REQUEST_METHOD"], environ.get("HTTP_SEC_FETCH_SITE")):
         return
     decision = verdict(
         state.evidence,

@@ -24,7 +24,8 @@ def before_request(host: AppState) -> ResponseReturnValue | None:
     host.deployment.look(req.environ)
     # Somebody may have asked before us (a url_value_preprocessor, say); what they learned must reach the answer.
     state = state_of(req) or begin_request(host, req)
-    state.check_host()
+    if req.routing_exception is not None:
+        state.check_host()
     mount = host.mount_of(req.path)
     if mount is not None and not mount.leaves_to_app(req.url_rule):
         return admit_api_call(state, mount)
@@ -80,7 +81,7 @@ def _gate(state: RequestState) -> ResponseReturnValue | None:
     rule = req.url_rule
     if req.method != "OPTIONS" or rule is None:
         state.gate(state.ruling.policies)
-        return callbacks.answer_after_auth(state.identity)
+        return callbacks.answer_after_auth(state.identity) if callbacks.after_auth else None
     if getattr(rule, "provide_automatic_options", False):
         return None
     try:

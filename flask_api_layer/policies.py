@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from posixpath import normpath
 from typing import Any
 
@@ -20,6 +21,7 @@ from .sansio.routes import PathSet, RoutePolicies
 _MARKS = "__api_layer_policies__"
 # The methods of a class-based view, as Flask looks them up.
 _METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
+_REMEMBERED_VIEWS = 1_024
 _CSRF_EXEMPT = "__api_layer_csrf_exempt__"
 _LIMITS = "__api_layer_limits__"
 
@@ -136,18 +138,12 @@ class ViewPolicies:
         )
         self._excluded = PathSet(config.excluded_routes, and_below=True)
         self._unlimited = PathSet(config.rate_limit_exempt, and_below=True)
-        self._known: dict[tuple[str, str], Ruling] = {}
-        # Without patterns and a gate by default, the path of a view means nothing.
-        self._knows_by_name = not any(
-            (
-                *(config.protected_routes, config.auth_routes, config.public_routes, config.excluded_routes),
-                config.protected_by_default,
-            )
-        )
         self._found: dict[tuple[str, str], Ruling | None] = {}
         self._limits: dict[tuple[str, str], tuple[RateMark, ...]] = {}
         self._login_path = target_path(config.login_url).rstrip("/")
         self._default = Ruling((USER,)) if config.protected_by_default else UNRULED
+        # Sites ask for the same few pages over and over.
+        self.of_view = lru_cache(maxsize=_REMEMBERED_VIEWS)(self._of_view)
 
     def without_view(self, path: str) -> Ruling:
         """For a path that no view serves: only PROTECTED_ROUTES hide whether there is one."""
@@ -158,13 +154,9 @@ class ViewPolicies:
         hidden = any(self._patterns.policy_for(reading) == USER for reading in _readings(path))
         return Ruling((USER,)) if hidden else UNRULED
 
-    def of_view(self, endpoint: str, path: str, method: str) -> Ruling:
+    def _of_view(self, endpoint: str, path: str, method: str) -> Ruling:
         """For a view: the mark, else the nearest protected blueprint, else the longest pattern, else the default."""
-        if self._knows_by_name and (known := self._known.get((endpoint, method))):
-            return known
         explicit = self._explicit(endpoint, method)
-        if self._knows_by_name:
-            return self._remember(endpoint, method, explicit or self._by_default(endpoint, path))
         if self.is_excluded(path):
             return Ruling(explicit.policies if explicit else (OPEN,), excluded=True)
         if explicit is not None:
@@ -172,15 +164,9 @@ class ViewPolicies:
         first, *others = [self._by_path(endpoint, reading) for reading in _readings(path)]
         return next((ruling for ruling in others if ruling.gates), first)
 
-    def _remember(self, endpoint: str, method: str, ruling: Ruling) -> Ruling:
-        if method.lower() in _METHODS:
-            # Others are the client's invention, and there is no end to them.
-            self._known[endpoint, method] = ruling
-        return ruling
-
     def forget(self) -> None:
         """Look everything up again: something has been protected since."""
-        self._known.clear()
+        self.of_view.cache_clear()
         self._found.clear()
 
     def is_limit_exempt(self, path: str) -> bool:

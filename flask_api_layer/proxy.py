@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from flask import Response
@@ -29,6 +28,9 @@ from .state import RequestState, request_state
 from .transport import ClientLeft, StreamedReply, TimedOut, Transport, TransportError
 from .uploads import BodyBroken, Upload, client_body
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 _CHUNK = 65_536
 _REQUEST_LINE = "".join(map(chr, range(0x21, 0x7F)))
 
@@ -37,6 +39,12 @@ class ProxiedResponse(Response):
     """The backend's answer; nothing is added that it did not say."""
 
     default_mimetype = None
+
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
+        """The headers as they are; Werkzeug's repairs are for those of its own making."""
+        if self.status_code in (204, 304) or "Content-Length" not in self.headers:
+            return super().get_wsgi_headers(environ)
+        return self.headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +88,11 @@ def forward(**_: Any) -> Response:
         token = _bearer(state, decision)
         outbound = _outbound(state, decision, body, has_bearer=token is not None)
         upstream, added = _exchange(state, outbound, token)
-        with _closed_on_error(upstream):
+        try:
             return _response(state, outbound, upstream, added)
+        except BaseException:
+            upstream.close()
+            raise
     except BodyBroken as error:
         raise denial(error.code) from error
     except TimedOut as error:
@@ -98,8 +109,11 @@ def _exchange(
     upstream = outbound.send(body, token)
     if upstream.status != 401 or token is None:
         return upstream, []
-    with _closed_on_error(upstream):
+    try:
         renewed = state.renew(token)
+    except BaseException:
+        upstream.close()
+        raise
     if renewed is None:
         return upstream, []
     if body is not None and body.copy is None:
@@ -107,15 +121,6 @@ def _exchange(
         return upstream, [("X-Auth-Refreshed", "1")]
     upstream.close()
     return outbound.send(body.copy if body else None, renewed), []
-
-
-@contextmanager
-def _closed_on_error(upstream: StreamedReply) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        upstream.close()
-        raise
 
 
 def _bearer(state: RequestState, decision: Forward) -> str | None:

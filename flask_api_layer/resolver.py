@@ -183,6 +183,8 @@ class Resolver:
 
     def set_cookies(self) -> list[str]:
         """The ``Set-Cookie`` values of all changes so far; each is given out once."""
+        if not self.wallet.has_changes:
+            return []
         return set_cookies(self.wallet, self._authority, now=self._terms.clock(), sender=self._sender)
 
     # The cascade

@@ -159,6 +159,11 @@ PASS = Pass()
 NEEDS_TOKEN = NeedsToken()
 
 
+def is_harmless(method: str, fetch_site: str | None) -> bool:
+    """Whether a request passes whatever else it says: it changes nothing, and no foreign page is known to read it."""
+    return method in SAFE_METHODS and fetch_site in (None, "same-origin", "none")
+
+
 def verdict(
     evidence: Evidence, *, mode: Mode, trusted_origins: frozenset[str], is_entry: bool, is_api: bool
 ) -> Verdict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote, unquote, unquote_to_bytes
 
@@ -80,6 +81,7 @@ def _without_script_name(path: str, script_name: str) -> str:
     return path[end:]
 
 
+@lru_cache(maxsize=512)
 def clean_path(target: str, *, prefix: str) -> CleanPath:
     """The checked path below ``prefix``.
 

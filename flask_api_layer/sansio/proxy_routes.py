@@ -176,7 +176,7 @@ def _specificity(pattern: str) -> tuple[int, ...]:
 
 
 def _folded(path: str) -> str:
-    """A path as lenient backends compare it: decoded once more, without ``;params``, ``.format``, dots, blanks and slashes at ends."""
+    """A path as lenient backends compare it: decoded once more, without ``;params``, ``.format``, dots and blanks at ends."""
     segments = [unquote(segment).split(";", 1)[0].strip().rstrip(".") for segment in split_path(path)]
     if segments:
         segments[-1] = re.sub(r"(\.\w*)+$", "", segments[-1])

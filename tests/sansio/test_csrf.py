@@ -26,6 +26,7 @@ from flask_api_layer.sansio.csrf import (
     Verdict,
     comes_from_elsewhere,
     is_fresh,
+    is_harmless,
     make_token,
     read_token,
     token_verdict,
@@ -571,3 +572,31 @@ def test_a_change_from_elsewhere_is_known_without_any_cookie(
     evidence = Evidence(method=method, own_origin="https://app.example", has_session=False, **given)
     trusted = frozenset(["https://admin.example"])
     assert comes_from_elsewhere(evidence, mode=mode, trusted_origins=trusted) is elsewhere
+
+
+# B8.1, B8.6: the shortcut says nothing that the verdict does not
+@given(_methods, _sites, st.booleans(), _modes)
+def test_what_is_harmless_passes(method: str, fetch_site: str | None, is_api: bool, mode: Mode) -> None:
+    if not is_harmless(method, fetch_site):
+        return
+    evidence = Evidence(
+        method=method, own_origin="https://app.example", has_session=True, fetch_site=fetch_site
+    )
+    found = verdict(evidence, mode=mode, trusted_origins=frozenset(), is_entry=True, is_api=is_api)
+    assert isinstance(found, Pass)
+
+
+@pytest.mark.parametrize(
+    ("method", "fetch_site", "harmless"),
+    [
+        ("GET", None, True),
+        ("HEAD", "none", True),
+        ("GET", "cross-site", False),
+        ("POST", None, False),
+        ("get", None, False),
+    ],
+)
+def test_reading_without_a_foreign_page_is_harmless(
+    method: str, fetch_site: str | None, harmless: bool
+) -> None:
+    assert is_harmless(method, fetch_site) is harmless
