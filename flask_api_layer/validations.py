@@ -77,11 +77,10 @@ class Validations:
         key = _key(token)
         if known := self._within(key, self._ttl):
             return known
+        mine = _Flight(get_ident())
         with self._lock:
-            flight = self._flights.get(key)
-            if flight is None:
-                mine = self._flights[key] = _Flight(get_ident())
-        if flight is None:
+            flight = self._flights.setdefault(key, mine)
+        if flight is mine:
             return self._lead(token, mine, question)
         if flight.leader == get_ident():
             # A request from within the question, by somebody who listens to it: waiting for oneself would never end.
