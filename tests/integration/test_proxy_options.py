@@ -154,7 +154,7 @@ def pausing(peer: Peer) -> None:
     peer.request()
     peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n")
     peer.send(b"3\r\n{}\n\r\n")
-    time.sleep(0.4)
+    time.sleep(0.8)
     peer.send(b"3\r\n[]\n\r\n0\r\n\r\n")
 
 
@@ -162,7 +162,7 @@ def pausing(peer: Peer) -> None:
 def test_a_stream_may_pause(make_app: MakeApp) -> None:
     with RawServer(pausing) as upstream:
         options = {"methods": GET, "auth": "none", "stream": True}
-        browser = browser_of(make_app, f"{upstream.url}/v1", {"log": options}, read_timeout=0.2)
+        browser = browser_of(make_app, f"{upstream.url}/v1", {"log": options}, read_timeout=0.5)
         assert browser.fetch("/api/log").data == b"{}\n[]\n"
 
 
