@@ -279,7 +279,10 @@ def test_a_level_of_its_own_stays(
 class _Unready(logging.Handler):
     """A handler that does not even use ``handleError``."""
 
+    asked = 0
+
     def emit(self, record: logging.LogRecord) -> None:
+        self.asked += 1
         raise OSError("no space left on device")
 
 
@@ -307,6 +310,7 @@ def test_even_complaining_may_fail(audit: Audit, quiet: logging.Logger) -> None:
         _tell_error(app)
     finally:
         package.removeHandler(broken)
+    assert broken.asked == 2  # for the line, and for the complaint about it
 
 
 def _tell_error(app: Flask) -> None:

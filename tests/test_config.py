@@ -486,7 +486,8 @@ def test_bad_key_is_not_shown(key: object, text: str) -> None:
     ],
 )
 def test_neighbours_of_contradictions_are_fine(keys: dict[str, Any]) -> None:
-    config(**keys)
+    found = config(**keys)
+    assert {key: getattr(found, key.lower()) for key in keys} == keys
 
 
 def test_all_problems_come_at_once() -> None:

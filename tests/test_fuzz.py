@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -24,18 +25,26 @@ SEEDS = [
 ]
 
 
+def finds(target: str, inputs: Iterable[bytes]) -> list[bytes]:
+    """The inputs that break a law of this target."""
+    check, found = load(target), []
+    for data in inputs:
+        try:
+            check(data)
+        except AssertionError:
+            found.append(data)
+    return found
+
+
 @pytest.mark.parametrize(("target", "seed"), SEEDS)
 def test_the_law_holds_for_every_seed(target: str, seed: Path) -> None:
-    load(target)(seed.read_bytes())
+    assert finds(target, [seed.read_bytes()]) == []
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_law_holds_for_every_beginning_of_a_seed(target: str) -> None:
-    check = load(target)
-    for seed in (CORPUS / target).iterdir():
-        data = seed.read_bytes()[:80]
-        for end in range(len(data)):
-            check(data[:end])
+    seeds = [seed.read_bytes()[:80] for seed in (CORPUS / target).iterdir()]
+    assert finds(target, [data[:end] for data in seeds for end in range(len(data))]) == []
 
 
 def test_make_fuzz_runs_every_target() -> None:
@@ -47,7 +56,7 @@ def test_make_fuzz_runs_every_target() -> None:
 
 def test_the_seeds_need_no_fuzzer() -> None:
     code = "import sys; from fuzz.run import TARGETS, load; [load(t) for t in TARGETS]; assert 'atheris' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, check=True)
+    assert subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT).returncode == 0
 
 
 # B7.2

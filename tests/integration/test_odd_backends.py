@@ -94,7 +94,7 @@ def test_a_refresh_that_trickles_ends_with_its_lease(make_app: MakeApp) -> None:
 # B2.1: the time is linear in the text. A process of its own, for a regular expression cannot be interrupted.
 def test_a_long_text_that_looks_like_the_start_of_tokens_is_read_in_one_go() -> None:
     code = "from flask_api_layer.sansio.redact import without_tokens as f; text = 'eyJ' * 50_000; assert f(text) == text"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=5)
+    assert subprocess.run([sys.executable, "-c", code], timeout=5).returncode == 0
 
 
 # B2.1

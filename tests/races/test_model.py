@@ -225,11 +225,14 @@ def start_worker(make_app: Callable[..., Flask], tmp_path: Path) -> Callable[[st
 def test_in_any_order_of_events_nobody_is_somebody_else(
     start_worker: Callable[[str], StartWorker], tmp_path: Path
 ) -> None:
-    switch = Switch(tmp_path)
+    switch, runs = Switch(tmp_path), []
     with serve(switch) as url:
 
         class Here(Browsing):
             def __init__(self) -> None:
+                runs.append(self)
                 super().__init__(switch, start_worker(url))
 
+        # The rules and invariants of the model assert.
         run_state_machine_as_test(Here, settings=EXAMPLES)
+    assert len(runs) >= EXAMPLES.max_examples

@@ -243,4 +243,5 @@ def test_a_value_that_is_no_text_or_number_is_left_out(value: object) -> None:
 @given(st.text(st.characters()), st.sampled_from(sorted(EVENTS)))
 def test_every_line_is_one_line_of_json(text: str, signal: str) -> None:
     values = {"identity": Identity("user", text)} | dict.fromkeys(EVENTS[signal].details, text)
-    told(signal, RequestFacts(text, text, text, text, text), error_code=text, **values)
+    record = told(signal, RequestFacts(text, text, text, text, text), error_code=text, **values)
+    assert record["type"] == EVENTS[signal].type

@@ -195,6 +195,7 @@ def test_a_new_file_that_another_worker_prepares_is_waited_for(
     sqlite_store.put("key", b"value", 60)
     leave.join()
     worker.close()
+    assert sqlite_store.get("key") == b"value"
 
 
 def test_the_file_does_not_grow_with_what_expired(
