@@ -40,6 +40,7 @@ from .sansio.access import Policy
 from .sansio.proxy_routes import ProxyRoute
 from .state import request_state
 from .types import Store
+from .upstreams import refuse_duplicates
 from .wiring import (
     checked,
     checked_routes,
@@ -177,8 +178,7 @@ class ApiLayer:
         :raises ConfigError: for an entry that cannot be, or a pattern that is there already.
         """
         routes = checked_routes({pattern: {"methods": methods, **options}}, what=f"proxy_route({pattern!r})")
-        if routes[0].pattern in {route.pattern for route in self._routes}:
-            raise ConfigError([f"the proxy route {routes[0].pattern!r} is declared twice; keep one"])
+        refuse_duplicates([*self._routes, *routes])
         for host in self._hosts():
             host.upstreams.add(routes)
         self._routes += routes

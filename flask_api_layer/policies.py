@@ -138,12 +138,13 @@ class ViewPolicies:
         )
         self._excluded = PathSet(config.excluded_routes, and_below=True)
         self._unlimited = PathSet(config.rate_limit_exempt, and_below=True)
-        self._found: dict[tuple[str, str], Ruling | None] = {}
-        self._limits: dict[tuple[str, str], tuple[RateMark, ...]] = {}
         self._login_path = target_path(config.login_url).rstrip("/")
         self._default = Ruling((USER,)) if config.protected_by_default else UNRULED
-        # Sites ask for the same few pages over and over.
-        self.of_view = lru_cache(maxsize=_REMEMBERED_VIEWS)(self._of_view)
+        # Sites ask for the same few pages over and over; what clients make up, paths and methods, is forgotten again.
+        remember = lru_cache(maxsize=_REMEMBERED_VIEWS)
+        self.of_view = remember(self._of_view)
+        self.limits = remember(self._limits_of)
+        self._explicit = remember(self._marked)
 
     def without_view(self, path: str) -> Ruling:
         """For a path that no view serves: only PROTECTED_ROUTES hide whether there is one."""
@@ -167,7 +168,7 @@ class ViewPolicies:
     def forget(self) -> None:
         """Look everything up again: something has been protected since."""
         self.of_view.cache_clear()
-        self._found.clear()
+        self._explicit.cache_clear()
 
     def is_limit_exempt(self, path: str) -> bool:
         """Whether RATE_LIMIT_EXEMPT frees a path from RATE_LIMIT."""
@@ -180,16 +181,10 @@ class ViewPolicies:
         parts = _parts(self._app.view_functions[endpoint], method)
         return any(getattr(part, _CSRF_EXEMPT, False) for part in parts)
 
-    def limits(self, endpoint: str, method: str) -> tuple[RateMark, ...]:
-        """The limits that ``@rate_limit`` laid on the view; looked up once per endpoint and method."""
-        key = (endpoint, method)
-        if key not in self._limits:
-            parts = _parts(self._app.view_functions[endpoint], method)
-            found = tuple(dict.fromkeys(limit for part in parts for limit in getattr(part, _LIMITS, ())))
-            if method.lower() not in _METHODS:
-                return found
-            self._limits[key] = found
-        return self._limits[key]
+    def _limits_of(self, endpoint: str, method: str) -> tuple[RateMark, ...]:
+        """The limits that ``@rate_limit`` laid on the view."""
+        parts = _parts(self._app.view_functions[endpoint], method)
+        return tuple(dict.fromkeys(limit for part in parts for limit in getattr(part, _LIMITS, ())))
 
     def is_excluded(self, path: str) -> bool:
         """Whether EXCLUDED_ROUTES keeps the hooks away from a path."""
@@ -198,18 +193,8 @@ class ViewPolicies:
     def _is_login(self, path: str) -> bool:
         return path.rstrip("/") == self._login_path
 
-    def _explicit(self, endpoint: str, method: str) -> Ruling | None:
-        """What was laid on the view itself or on its blueprint; looked up once per endpoint and method."""
-        key = (endpoint, method)
-        if key in self._found:
-            return self._found[key]
-        found = self._look_up(endpoint, method)
-        if method.lower() in _METHODS:
-            # Others are the client's invention, and there is no end to them.
-            self._found[key] = found
-        return found
-
-    def _look_up(self, endpoint: str, method: str) -> Ruling | None:
+    def _marked(self, endpoint: str, method: str) -> Ruling | None:
+        """What was laid on the view itself or on its blueprint."""
         marks = view_marks(self._app.view_functions[endpoint], method) or self._of_blueprint(endpoint)
         return Ruling(marks) if marks else None
 
@@ -229,13 +214,7 @@ class ViewPolicies:
             return UNRULED
         if pattern is not None:
             return Ruling((pattern,))
-        return self._by_default(endpoint, path)
-
-    def _by_default(self, endpoint: str, path: str) -> Ruling:
-        if self._serves_static(endpoint):
-            return STATIC
-        # A gate in front of the login page would lock everybody out.
-        return UNRULED if self._default.gates and self._is_login(path) else self._default
+        return STATIC if self._serves_static(endpoint) else self._default
 
     def _serves_static(self, endpoint: str) -> bool:
         """Whether Flask itself serves files here; a view that is merely called so is a view."""

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from math import floor, inf
+from math import floor
 from threading import Lock
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from limits.storage import RedisStorage
 
 from .errors import StoreDown
 from .sansio.rates import Quota, budget
+from .stores.breaker import Fuse
 
 _log = logging.getLogger(__name__)
 
@@ -131,14 +132,14 @@ class RedisCounts:
 
     def __init__(self, url: str, *, timeout: float) -> None:
         # The package redis is an extra.
-        from .stores.redis import FAILURES, Deadline, _advice, _connection_pool, _name
+        from .stores.redis import FAILURES, Deadline, advice, connection_pool, described
 
         self._deadline = Deadline(timeout)
-        self._pool = _connection_pool(url, self._deadline)
+        self._pool = connection_pool(url, self._deadline)
         self._storage = RedisStorage(url, connection_pool=self._pool, key_prefix=KEY_PREFIX)
         # The latter three: an answer that does not look like one.
         self._failures = (*FAILURES, ValueError, TypeError, LookupError)
-        self._say: Callable[[Exception], str] = lambda error: f"{_name(self._pool)} {_advice(error)}"
+        self._say: Callable[[Exception], str] = lambda error: f"{described(self._pool)} {advice(error)}"
 
     def count(self, keyed: Keyed) -> list[Reading]:
         """What :meth:`RateLimits.hit` returns.
@@ -226,36 +227,6 @@ class LocalWindows:
             if oldest.window + 1 >= window and len(counts) <= self._most:
                 return
             counts.popitem(last=False)
-
-
-class Fuse:
-    """Whether something that failed may be tried again: after ``rest`` seconds, by one caller until it works."""
-
-    def __init__(self, *, clock: Clock, rest: float) -> None:
-        self._clock = clock
-        self._rest = rest
-        self._lock = Lock()
-        self._resting_until = -inf
-
-    def admits(self) -> bool:
-        """Whether this caller may try."""
-        if self._resting_until == -inf:
-            return True
-        with self._lock:
-            now = self._clock()
-            if now < self._resting_until:
-                return False
-            # This caller tries, the others stay out; should it never come back, the rest ends by itself.
-            self._resting_until = now + self._rest
-            return True
-
-    def blow(self) -> None:
-        """It failed."""
-        self._resting_until = self._clock() + self._rest
-
-    def mend(self) -> None:
-        """It works."""
-        self._resting_until = -inf
 
 
 def _hashed(key: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from threading import RLock
-from typing import Literal, assert_never
+from typing import Literal, TypeVar, assert_never
 
 from . import signals
 from .authority import Authority
@@ -22,6 +22,8 @@ from .terms import Terms
 from .wallet import Kind, Wallet
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _REFRESH: Mapping[Kind, Ask] = {"user": Ask.REFRESH_USER, "guest": Ask.REFRESH_GUEST}
 
@@ -101,8 +103,7 @@ class Resolver:
         kind = self._owner(token)
         if kind is None or not self._can_refresh or self._read_only:
             return None
-        with self._asking():
-            answer = self._refresh(kind)
+        answer = self._within(partial(self._refresh, kind))
         if isinstance(answer, Unreachable):
             raise BackendUnavailable()
         if isinstance(answer, Rejected):
@@ -147,8 +148,7 @@ class Resolver:
         if not self._terms.guests_enabled or self.wallet.session("guest") is None:
             return None
         if self._freshness("guest") is not Freshness.LIVE and self._can_refresh:
-            with self._asking():
-                self._refresh("guest")
+            self._within(partial(self._refresh, "guest"))
         session = self.wallet.session("guest")
         return session.access_token if session else None
 
@@ -229,11 +229,8 @@ class Resolver:
         facts = self._known.forget_checks() if trusting else self._known
         step = first_step_of_trust(facts) if trusting and not facts.answers else next_step(facts)
         while isinstance(step, Ask):
-            before, self.is_asking = facts, True
-            try:
-                answer = self._answer(step, trusting=trusting)
-            finally:
-                self.is_asking = False
+            before = facts
+            answer = self._within(partial(self._answer, step, trusting=trusting))
             facts = facts.learn(step, answer)
             if not isinstance(answer, Trusted):
                 # A refresh has put more into what is known than its answer.
@@ -245,12 +242,12 @@ class Resolver:
         self.mint_failure = step.mint
         return step if step.ended == self.ended else replace(step, ended=self.ended)
 
-    @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _within(self, question: Callable[[], T]) -> T:
+        """The answer to a question; whoever listens in meanwhile gets what is known."""
         with self._turn:
             self.is_asking = True
             try:
-                yield
+                return question()
             finally:
                 self.is_asking = False
 

@@ -28,7 +28,7 @@ from .sansio.identity import Identity
 from .sansio.paths import wsgi_decoded
 from .sansio.proxy_routes import ProxyRoute
 from .sansio.proxying import Forward
-from .sansio.rates import Quota, limit_headers
+from .sansio.rates import PURPOSE_HEADERS, Quota, claims_prefetch, is_prefetch, limit_headers
 from .signals import emit
 from .wallet import Wallet
 
@@ -144,7 +144,7 @@ class RequestState:
     @property
     def may_mint(self) -> bool:
         """Whether a visitor may become a guest here (crawlers, prefetches and login pages make no guests)."""
-        if self._finished or self.request.method in ("HEAD", "OPTIONS") or self._is_prefetch:
+        if self._finished or self.request.method in ("HEAD", "OPTIONS") or claims_prefetch(*self._purposes):
             return False
         return self.ruling.allows_guests and not self._is_from_elsewhere
 
@@ -181,10 +181,12 @@ class RequestState:
         return True
 
     @property
-    def _is_prefetch(self) -> bool:
-        environ = self.request.environ
-        purposes = (environ.get("HTTP_SEC_PURPOSE", ""), environ.get("HTTP_PURPOSE", ""))
-        return any("prefetch" in purpose.lower() for purpose in purposes)
+    def _purposes(self) -> tuple[str | None, ...]:
+        return tuple(self.request.headers.get(name) for name in PURPOSE_HEADERS)
+
+    @property
+    def is_prefetch(self) -> bool:
+        return is_prefetch(self.request.method, *self._purposes)
 
     # Calls to the backend
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from limits import RateLimitItem
@@ -11,7 +12,7 @@ from . import signals
 from .errors import RateLimited, denial
 from .policies import RateMark
 from .rate_limits import Reading
-from .sansio.rates import PURPOSE_HEADERS, account_names, client_key, is_prefetch, retry_after
+from .sansio.rates import account_names, client_key, retry_after
 from .sansio.session import Freshness, Session, unverified_claims
 from .state import RequestState
 
@@ -31,14 +32,14 @@ def limit_request(state: RequestState, endpoint: str | None) -> None:
         items = ()
     if not items and not marks:
         return
-    key = _key(state)
     session = _session(state)
+    key = _key(state, session)
     if items and session is not None and session.kind == "guest":
         # A new guest is one request away: together they get what ten of them may have.
-        crowd = [type(item)(item.amount * CROWD, item.multiples) for item in items]
-        _count(state, "guests", crowd, "app-guests", client_key(state.request.remote_addr), is_shown=False)
+        address = client_key(state.request.remote_addr)
+        _count(state, "guests", _crowd(items), "app-guests", address, is_shown=False)
     # A count of their own: they spend nobody's limit, and anybody can claim to prefetch.
-    suffix = "-prefetch" if _is_prefetch(state) else ""
+    suffix = "-prefetch" if state.is_prefetch else ""
     if items:
         _count(state, "default", items, f"app{suffix}", key)
     for mark in marks:
@@ -61,12 +62,16 @@ def limit_login(state: RequestState, fields: Mapping[str, Any]) -> None:
         _count(state, "account", items, "login-account", name, is_shown=False)
 
 
-def _key(state: RequestState) -> str:
+@lru_cache
+def _crowd(items: tuple[RateLimitItem, ...]) -> tuple[RateLimitItem, ...]:
+    return tuple(type(item)(item.amount * CROWD, item.multiples) for item in items)
+
+
+def _key(state: RequestState, session: Session | None) -> str:
     """Per identity when there is one, which is told by the sealed cookie alone: nobody is asked."""
     custom = state.host.callbacks.rate_limit_key
     if custom and (key := custom[-1]()):
         return f"custom {key}"
-    session = _session(state)
     if session is None:
         return client_key(state.request.remote_addr)
     # What is said of the limit differs from one visitor to the next.
@@ -87,11 +92,6 @@ def _session(state: RequestState) -> Session | None:
 def _own_key(mark: RateMark) -> str | None:
     named = mark.key() if mark.key else None
     return f"custom {named}" if named else None
-
-
-def _is_prefetch(state: RequestState) -> bool:
-    headers = state.request.headers
-    return is_prefetch(state.request.method, *(headers.get(name) for name in PURPOSE_HEADERS))
 
 
 def _count(

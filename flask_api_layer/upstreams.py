@@ -31,23 +31,14 @@ class Upstreams:
         :raises ConfigError: for a pattern that is there already.
         """
         declared = [*self._declared, *routes]
-        patterns = [route.public_pattern for route in declared]
-        if twice := sorted({pattern for pattern in patterns if patterns.count(pattern) > 1}):
-            raise ConfigError(
-                [f"the proxy route {pattern!r} is declared twice; keep one" for pattern in twice]
-            )
+        refuse_duplicates(declared)
         self._declared = declared
         self.routes = ProxyRoutes(
             declared, sealed={name: self._sealed(transport) for name, transport in self._transports.items()}
         )
 
     def add_upstream(self, name: str, transport: Transport, routes: Iterable[ProxyRoute]) -> None:
-        """A further upstream under ``<prefix>/<name>/``.
-
-        :raises ConfigError: when the name is taken.
-        """
-        if name in self._transports:
-            raise ConfigError([f"the upstream {name!r} is declared twice; choose another name"])
+        """A further upstream under ``<prefix>/<name>/``."""
         self._transports[name] = transport
         self.add(routes)
 
@@ -71,3 +62,13 @@ class Upstreams:
         base = f"{transport.base_path}/".casefold()
         paths = [path.casefold() for path in self._token_paths]
         return [path.removeprefix(base) for path in paths if path.startswith(base)]
+
+
+def refuse_duplicates(routes: Iterable[ProxyRoute]) -> None:
+    """Refuse routes of which two have one pattern: the second would never count.
+
+    :raises ConfigError: with every such pattern.
+    """
+    patterns = [route.public_pattern for route in routes]
+    if twice := sorted({pattern for pattern in patterns if patterns.count(pattern) > 1}):
+        raise ConfigError([f"the proxy route {pattern!r} is declared twice; keep one" for pattern in twice])

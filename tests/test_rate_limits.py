@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from limits import RateLimitItem, parse, parse_many
 
-from flask_api_layer.rate_limits import Fuse, LocalWindows, RateLimits, Reading
+from flask_api_layer.rate_limits import LocalWindows, RateLimits, Reading
 from flask_api_layer.sansio.rates import Quota, client_key
+from flask_api_layer.stores.breaker import Fuse
 
 from .processes import DeadPort
 from .stores.processes import Child

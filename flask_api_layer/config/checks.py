@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from limits import RateLimitItem, parse_many
 
 from ..jwt.keys import StaticKeys
+from ..sansio.headers import HOP_BY_HOP, TOKEN
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -20,14 +21,12 @@ Check = Callable[[object], T]
 MOST_SECONDS: Final = 2**31 - 1
 NO_SUGGESTION: Final = object()
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2; cookie names too (RFC 6265 4.1.1)
 _COOKIE_PREFIX = re.compile(r"__(host-http|host|secure|http)-", re.IGNORECASE)  # browsers ignore the case
-# Refused though PROXY_REQUEST_HEADERS names them: the layer's own, and RFC 9110 7.6.1 connection headers.
+# Refused though PROXY_REQUEST_HEADERS names them: the layer's own, beside what is about one connection.
 _OWN = frozenset(
     ("cookie", "authorization", "host", "content-length", "forwarded", "x-request-id", "x-skip-auth")
 )
-_CONNECTION = frozenset(("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"))
-NEVER_SENT: Final = _OWN | _CONNECTION
+NEVER_SENT: Final = _OWN | HOP_BY_HOP
 NEVER_SENT_PREFIXES: Final = ("proxy-", "x-forwarded-")
 
 
@@ -134,7 +133,7 @@ def limit(value: object) -> tuple[RateLimitItem, ...]:
 
 def cookie_name(value: object) -> str:
     name = text(value)
-    if not _TOKEN.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         refuse(value, "is not a cookie name (letters, digits and !#$%&'*+-.^_`|~)")
     if prefix := _COOKIE_PREFIX.match(name):
         bare = name[prefix.end() :]
@@ -197,7 +196,7 @@ def header_names(never: frozenset[str], prefixes: tuple[str, ...]) -> Check[tupl
 
     def check(value: object) -> str:
         name = text(value).lower()
-        if "*" in name or not _TOKEN.fullmatch(name):
+        if "*" in name or not TOKEN.fullmatch(name):
             refuse(value, "is not a header name")
         # CGI and WSGI servers cannot tell a dash from an underscore.
         dashed = name.replace("_", "-")

@@ -22,6 +22,8 @@ TOKEN_SECONDS = 12 * 3_600
 SKEW_SECONDS = 60
 MAX_SHOWN = 200
 
+# Sec-Fetch-Site of a request that no foreign page made; None where the browser does not say.
+_NOT_FOREIGN = (None, "same-origin", "none")
 _VERSION = "1"
 _PURPOSE = b"flask-api-layer csrf token\0"
 _TOKEN = re.compile(
@@ -161,7 +163,7 @@ NEEDS_TOKEN = NeedsToken()
 
 def is_harmless(method: str, fetch_site: str | None) -> bool:
     """Whether a request passes whatever else it says: it changes nothing, and no foreign page is known to read it."""
-    return method in SAFE_METHODS and fetch_site in (None, "same-origin", "none")
+    return method in SAFE_METHODS and fetch_site in _NOT_FOREIGN
 
 
 def verdict(
@@ -200,7 +202,7 @@ def comes_from_elsewhere(evidence: Evidence, *, mode: Mode, trusted_origins: fro
 
 def _judge_reading(evidence: Evidence, trusted_origins: frozenset[str]) -> Verdict:
     """Resource isolation (https://web.dev/articles/fetch-metadata); a browser that sends one of the headers sends both."""
-    if evidence.fetch_site in (None, "same-origin", "none") or evidence.fetch_mode == "navigate":
+    if evidence.fetch_site in _NOT_FOREIGN or evidence.fetch_mode == "navigate":
         return PASS
     # An image or a script names no Origin, its Referer is all there is.
     if evidence.fetch_site == "same-site" and evidence.source in trusted_origins:

@@ -60,14 +60,9 @@ RESPONSE_HEADERS = frozenset(
     ]
 )
 RESPONSE_HEADER_PREFIXES = ("x-ratelimit-",)
-# Never, even when configured: RFC 9110 7.6.1 connection headers, and what only the app may say about its own origin.
-NEVER_BACK = frozenset(
+# RFC 9110 7.6.1: what is about one connection.
+HOP_BY_HOP = frozenset(
     [
-        "set-cookie",
-        "set-cookie2",
-        "clear-site-data",
-        "strict-transport-security",
-        "x-sendfile",
         "connection",
         "keep-alive",
         "proxy-authenticate",
@@ -79,26 +74,21 @@ NEVER_BACK = frozenset(
         "upgrade",
     ]
 )
+# Never, even when configured: what is about one connection, and what only the app may say about its own origin.
+NEVER_BACK = HOP_BY_HOP | {
+    "set-cookie",
+    "set-cookie2",
+    "clear-site-data",
+    "strict-transport-security",
+    "x-sendfile",
+}
 NEVER_BACK_PREFIXES = ("access-control-", "x-accel-")
 
 # A callback of the app may say anything but this: the framing of the body, and what belongs to one connection.
-FRAMING = frozenset(
-    [
-        *(
-            "host",
-            "content-length",
-            "transfer-encoding",
-            "connection",
-            "keep-alive",
-            "te",
-            "trailer",
-            "upgrade",
-        ),
-        *("proxy-authenticate", "proxy-authorization", "proxy-connection", "expect"),
-    ]
-)
+FRAMING = HOP_BY_HOP | {"host", "content-length", "expect"}
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# RFC 9110 5.6.2: what a header name is; cookie names too (RFC 6265 4.1.1).
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 _PLAIN_REFERENCE = re.compile(
     r"((https?:)?//(?=[^/?#])|(?!//|[a-z][a-z0-9+.-]*:))[^\\\x00-\x20\x7f]*", re.IGNORECASE
@@ -185,7 +175,7 @@ def _is_barred(name: str) -> bool:
 def _reframed(headers: Iterable[Header], revised: list[Header]) -> list[Header]:
     # A visitor's text in a header may be anything: what cannot stand there is left out, as it is when a backend sends it.
     sendable = [
-        (name, value) for name, value in revised if _TOKEN.fullmatch(name) and not _UNSAFE_VALUE.search(value)
+        (name, value) for name, value in revised if TOKEN.fullmatch(name) and not _UNSAFE_VALUE.search(value)
     ]
     return [*sendable, *(header for header in headers if header[0].lower() in FRAMING)]
 

@@ -86,10 +86,16 @@ def is_prefetch(method: str, *purposes: str | None) -> bool:
 
     Anybody can claim it, so a request that changes something is none, whatever it says.
 
+    :param purposes: as for :func:`claims_prefetch`.
+    """
+    return method in ("GET", "HEAD") and claims_prefetch(*purposes)
+
+
+def claims_prefetch(*purposes: str | None) -> bool:
+    """Whether a request says that it is only a prefetch.
+
     :param purposes: the values of :data:`PURPOSE_HEADERS`.
     """
-    if method not in ("GET", "HEAD"):
-        return False
     tokens = (token.strip() for purpose in purposes if purpose for token in re.split("[,;]", purpose))
     return any(token.lower() == "prefetch" for token in tokens)
 

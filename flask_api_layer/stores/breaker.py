@@ -1,10 +1,11 @@
-"""A fuse in front of a store: a dead one is waited for once, not by every request."""
+"""A fuse, and one in front of a store: what is dead is waited for once, not by every request."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
+from math import inf
 from threading import Lock
 from typing import ParamSpec, Protocol, TypeVar
 
@@ -29,6 +30,36 @@ class CheckedStore(Store, Protocol):
         ...
 
 
+class Fuse:
+    """Whether something that failed may be tried again: after ``rest`` seconds, by one caller until it works."""
+
+    def __init__(self, *, clock: Callable[[], float], rest: float) -> None:
+        self._clock = clock
+        self._rest = rest
+        self._lock = Lock()
+        self._resting_until = -inf
+
+    def admits(self) -> bool:
+        """Whether this caller may try."""
+        if self._resting_until == -inf:
+            return True
+        with self._lock:
+            now = self._clock()
+            if now < self._resting_until:
+                return False
+            # This caller tries, the others stay out; should it never come back, the rest ends by itself.
+            self._resting_until = now + self._rest
+            return True
+
+    def blow(self) -> None:
+        """It failed."""
+        self._resting_until = self._clock() + self._rest
+
+    def mend(self) -> None:
+        """It works."""
+        self._resting_until = -inf
+
+
 class Breaker:
     """The same store, which fails at once for a while after it failed.
 
@@ -43,10 +74,8 @@ class Breaker:
         self, store: CheckedStore, *, clock: Callable[[], float] = time.monotonic, rest: float = 2.0
     ) -> None:
         self._store = store
-        self._clock = clock
         self._rest = rest
-        self._lock = Lock()
-        self._resting_until: float | None = None
+        self._fuse = Fuse(clock=clock, rest=rest)
         self._reason = ""
 
     def get(self, key: str) -> bytes | None:
@@ -74,31 +103,17 @@ class Breaker:
         self._store.close()
 
     def _call(self, method: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        self._admit()
+        if not self._fuse.admits():
+            raise StoreDown(f"{self._reason} (It failed a moment ago and is left alone.)")
         try:
             answer = method(*args, **kwargs)
         except StoreBusy:
             # Waiting in our own queue is no failure of the store.
             raise
         except StoreDown as error:
-            self._open(str(error))
+            _log.warning("the store failed and is left alone for %g s: %s", self._rest, error)
+            self._reason = str(error)
+            self._fuse.blow()
             raise
-        self._resting_until = None
+        self._fuse.mend()
         return answer
-
-    def _admit(self) -> None:
-        if self._resting_until is None:
-            return
-        with self._lock:
-            until = self._resting_until
-            if until is not None and self._clock() < until:
-                raise StoreDown(f"{self._reason} (It failed a moment ago and is left alone.)")
-            if until is not None:
-                # This caller tries. Extending the rest keeps the others out, and ends by itself should it never come back.
-                self._resting_until = self._clock() + self._rest
-
-    def _open(self, reason: str) -> None:
-        _log.warning("the store failed and is left alone for %g s: %s", self._rest, reason)
-        with self._lock:
-            self._reason = reason
-            self._resting_until = self._clock() + self._rest

@@ -145,8 +145,8 @@ class RedisStore:
 
     def __init__(self, url: str, *, timeout: float = 0.2) -> None:
         self._deadline = Deadline(timeout)
-        self._pool = _connection_pool(url, self._deadline)
-        self._name = _name(self._pool)
+        self._pool = connection_pool(url, self._deadline)
+        self._name = described(self._pool)
         self._client = redis.Redis(connection_pool=self._pool)
         self._delete_if_equal = self._client.register_script(DELETE_IF_EQUAL)
 
@@ -194,10 +194,10 @@ class RedisStore:
         except FAILURES as error:
             # What broke this connection has probably broken the idle ones: the next call starts with a new one.
             self._pool.disconnect(inuse_connections=False)
-            raise StoreDown(f"{self._name} {_advice(error)}.") from error
+            raise StoreDown(f"{self._name} {advice(error)}.") from error
 
 
-def _connection_pool(url: str, deadline: Deadline) -> redis.ConnectionPool:
+def connection_pool(url: str, deadline: Deadline) -> redis.ConnectionPool:
     try:
         named = parse_url(url)  # type: ignore[no-untyped-call]
         options: dict[str, Any] = {"max_connections": 1000} | named | OURS | {"deadline": deadline}
@@ -214,7 +214,7 @@ def _connection_pool(url: str, deadline: Deadline) -> redis.ConnectionPool:
     return pool
 
 
-def _name(pool: redis.ConnectionPool) -> str:
+def described(pool: redis.ConnectionPool) -> str:
     options = pool.connection_kwargs
     if "path" in options:
         return f"Redis at {options['path']}"
@@ -225,7 +225,7 @@ def _milliseconds(ttl: float) -> int:
     return max(1, math.ceil(ttl * 1000))
 
 
-def _advice(error: Exception) -> str:
+def advice(error: Exception) -> str:
     for kind, advice in ADVICE:
         if isinstance(error, kind):
             return advice

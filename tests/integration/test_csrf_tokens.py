@@ -510,3 +510,13 @@ def test_two_fields_of_that_name_are_none(backend: ShopBackend, make_app: MakeAp
     response = browser.client.post(path, base_url="https://localhost", data=fields, headers=headers)
     assert_problem(response, 403, "csrf_token_missing")
     assert saved.bodies == []
+
+
+# B4.8, B8.5: once the answer has begun, no cookie can be set
+def test_a_form_that_is_streamed_before_there_is_a_cookie_says_what_to_do(
+    backend: ShopBackend, make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, _ = shop(make_app, backend)
+    with_stream(app)
+    OldBrowser(app).open_form("/stream")
+    assert "call csrf_token() in the view first" in caplog.text

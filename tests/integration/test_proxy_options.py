@@ -350,3 +350,37 @@ def test_a_callback_that_fails_is_an_error_like_any_other(shop: tuple[Flask, Api
 
     app.config["PROPAGATE_EXCEPTIONS"] = False
     assert Browser(app).fetch("/api/echo").status_code == 500
+
+
+# B7.6: PROXY_PUBLIC says whose bearer goes along, a route for users who may come
+def test_a_route_for_users_is_not_freed_by_a_public_path(backend: ShopBackend, make_app: MakeApp) -> None:
+    routes = {"echo/**": {"methods": GET, "auth": "user"}}
+    browser = browser_of(make_app, backend, routes, proxy_public=["echo/**"])
+    assert_problem(browser.fetch("/api/echo"), 401, "login_required")
+    browser.log_in()
+    assert arrived(echo(browser, "/api/echo"))["authorization"] == "present"
+
+
+# B7.1
+def test_an_upstream_whose_base_differs_in_case_opens_no_token_endpoint(
+    shop: tuple[Flask, ApiLayer], backend: ShopBackend
+) -> None:
+    app, layer = shop
+    layer.add_upstream("other", backend.base_url.replace("/v1", "/V1"), {"**": "*"})
+    assert_problem(Browser(app).post("/api/other/auth/login", json={}), 404, "no_route")
+
+
+def test_a_refused_declaration_leaves_nothing_behind(backend: ShopBackend) -> None:
+    layer = ApiLayer(backend_url=backend.base_url, store_url="memory://")
+    layer.proxy_route("things")
+    layer.add_upstream("billing", "http://localhost:9/v1", {"a": GET})
+    with pytest.raises(ConfigError, match="declared twice"):
+        layer.proxy_route("things", "*")
+    with pytest.raises(ConfigError, match="declared twice"):
+        layer.add_upstream("billing", "http://localhost:9/v2", {"b": GET})
+    app = Flask("shop")
+    app.config["SECRET_KEY"] = "a key for tests, long enough"
+    layer.init_app(app)
+    host = app.extensions["api_layer"]
+    assert host.upstreams.transport("billing").base_url == "http://localhost:9/v1"
+    host.close()

@@ -1059,3 +1059,13 @@ def test_guests_of_one_address_have_a_limit_together(backend: ShopBackend, make_
         statuses.append(browser.visit("/cart").status_code)
     assert statuses[:20] == [200] * 20
     assert statuses[20:] == [429] * 10
+
+
+# B1.5, B10.2: what is left to somebody is nobody else's
+def test_what_is_left_to_an_identity_is_private(backend: ShopBackend, make_app: MakeApp) -> None:
+    app = make_app(backend, rate_limit="9/hour")
+    app.add_url_rule("/open", "open", lambda: "open")
+    browser = Browser(app)
+    assert "Cache-Control" not in browser.visit("/open").headers
+    browser.log_in()
+    assert browser.visit("/open").headers["Cache-Control"] == "private, no-store"

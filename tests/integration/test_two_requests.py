@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import pytest
-from flask import Flask, g
+from flask import Flask, g, request
 
 from flask_api_layer import api, current_user, guest_allowed, login_required
 from tests.processes import ShopBackend
@@ -145,3 +145,21 @@ def test_a_request_of_another_app_inside_a_view_is_somebody_else(
     browser = plain(app)
     browser.log_in()
     assert browser.visit("/outer").get_json() == {"inside": "anonymous", "after": ADA}
+
+
+# B4.9
+def test_the_same_environ_sent_again_is_another_request(backend: ShopBackend, make_app: MakeApp) -> None:
+    app = _pages(make_app(backend, guest_enabled=True))
+
+    @app.get("/outer")
+    @guest_allowed
+    def outer() -> dict[str, object]:
+        environ = request.environ
+        environ["PATH_INFO"] = "/open"
+        inside = app.wsgi_app(environ, lambda *_: lambda _: None)
+        return {"inside": b"".join(inside).decode(), "after": current_user.kind}
+
+    response = plain(app).visit("/outer")
+    assert response.get_json() == {"inside": "anonymous", "after": "guest"}
+    assert list(set_cookies(response)) == [GUEST]
+    assert backend.calls("POST auth/guest") == 1

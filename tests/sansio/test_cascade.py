@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_api_layer.sansio.cascade import Ask, Facts, Guests, Resolution, next_step
+from flask_api_layer.sansio.cascade import Ask, Facts, Guests, Resolution, first_step_of_trust, next_step
 from flask_api_layer.sansio.identity import (
     ANONYMOUS,
     ANONYMOUS_DEGRADED,
@@ -597,3 +597,13 @@ def test_whoever_logged_out_meanwhile_is_no_guest(guest: Freshness, guests: Gues
     # B6.4: the request was on its way when they left
     facts = Facts(user=EXPIRED, guest=guest, guests=guests).learn(REFRESH_USER, Rejected("logged_out"))
     assert next_step(facts) == Resolution(clear_user=True, ended="logged_out")
+
+
+@pytest.mark.parametrize("facts", ALL_FACTS)
+def test_trust_settles_what_checks_would_and_asks_no_check(facts: Facts) -> None:
+    step = first_step_of_trust(facts)
+    if isinstance(step, Ask):
+        assert step not in (CHECK_USER, CHECK_GUEST)
+    else:
+        end, asked = resolve(facts, {CHECK_USER: Trusted(), CHECK_GUEST: Trusted()})
+        assert (step, set(asked) <= {CHECK_USER, CHECK_GUEST}) == (end, True)
