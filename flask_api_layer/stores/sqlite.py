@@ -23,15 +23,15 @@ DELETE_IF_EQUAL = "DELETE FROM api_layer WHERE key = :key AND value = :value AND
 
 # More rows leave than came since the last time, so the file settles at the size of what lives and reuses its pages.
 PURGE_EVERY = 50
-PROBE_SECONDS = 5.0
+PROBE_SECONDS = 15.0
 PURGE = """
     DELETE FROM api_layer WHERE rowid IN
     (SELECT rowid FROM api_layer WHERE expires <= :now ORDER BY expires LIMIT 200)
 """
 
+# What a power cut takes with it had seconds to live; the file itself stays sound.
+COMMIT_WITHOUT_DISK = "PRAGMA synchronous = NORMAL"
 SCHEMA = (
-    # A commit does not wait for the disk. What a power cut takes with it had seconds to live; the file itself stays sound.
-    "PRAGMA synchronous = NORMAL",
     "CREATE TABLE IF NOT EXISTS api_layer (key TEXT PRIMARY KEY, value BLOB NOT NULL, expires REAL NOT NULL)",
     "CREATE INDEX IF NOT EXISTS api_layer_expires ON api_layer (expires)",
 )
@@ -114,7 +114,8 @@ class SQLiteStore:
         """Why the file cannot be written and what to do about it, or None."""
         deadline = time.monotonic() + PROBE_SECONDS
         while error := self._probe():
-            # Workers that start together make the file together; only who holds it for longer is a problem.
+            # Workers that start together make the file together, one after the other on a slow disk; only who holds it for
+            # longer is a problem.
             if not _is_locked(error) or time.monotonic() > deadline:
                 return str(error)
             time.sleep(self._timeout / 4)
@@ -185,6 +186,7 @@ def _open(path: str, deadline: float) -> OpenFile:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         _wait_until(deadline, connection)
+        connection.execute(COMMIT_WITHOUT_DISK)
         _use_wal(connection, deadline)
         for statement in SCHEMA:
             connection.execute(statement)
