@@ -17,11 +17,13 @@ def say_limits(headers: Headers, fields: Iterable[tuple[str, str]]) -> None:
 
 def keep_private(headers: Headers) -> None:
     """Over whatever the view or the backend said: a shared cache must never hold what depends on who asks."""
-    headers["Cache-Control"] = "private, no-store"
-    named = headers.getlist("Vary")
-    if not named:
+    named = {name.lower() for name, _ in headers}
+    if "cache-control" in named:
+        headers.remove("Cache-Control")
+    headers.add("Cache-Control", "private, no-store")
+    if "vary" not in named:
         headers.add("Vary", "Cookie")
         return
-    vary = [name.strip() for name in ",".join(named).split(",") if name.strip()]
+    vary = [name.strip() for name in ",".join(headers.getlist("Vary")).split(",") if name.strip()]
     if "*" not in vary and "cookie" not in (name.lower() for name in vary):
         headers["Vary"] = ", ".join([*vary, "Cookie"])

@@ -8,8 +8,7 @@ from flask.typing import ResponseReturnValue
 from .app_state import Mount
 from .csrf import check_csrf, own_field
 from .errors import denial
-from .policies import Ruling
-from .sansio.access import OPEN, prefers_html
+from .sansio.access import prefers_html
 from .sansio.paths import request_target
 from .sansio.proxying import ENTRY_ENDPOINTS, Decision, Describe, Forward, Own, Refuse, decide
 from .state import RequestState
@@ -19,11 +18,9 @@ from .throttle import limit_request
 def admit_api_call(state: RequestState, mount: Mount) -> ResponseReturnValue | None:
     """Decide what happens to a request under the prefix; what is not refused goes on to the view of an endpoint or of the proxy."""
     decision = _decide(state, mount)
-    is_excluded = state.host.policies.is_excluded(state.request.path)
-    if is_excluded:
-        state.ruling = Ruling((OPEN,), excluded=True)
-    else:
-        limit_request(state, None)
+    ruling = state.ruling = state.host.policies.of_api(state.request.path)
+    if not ruling.excluded:
+        limit_request(state)
         if state.host.config.block_browser_api and _is_navigation(state.request):
             return redirect(f"{state.root}/")
     match decision:
@@ -31,7 +28,7 @@ def admit_api_call(state: RequestState, mount: Mount) -> ResponseReturnValue | N
             raise denial(decision.code, allow=decision.allow, detail=_hint(decision, state))
         case Describe(allow):
             return Response(status=204, headers={"Allow": allow})
-    if not is_excluded:
+    if not ruling.excluded:
         name = decision.name if isinstance(decision, Own) else None
         field = own_field if name else None
         check_csrf(state, form_field=field, is_entry=name in ENTRY_ENDPOINTS, is_api=True)

@@ -106,17 +106,19 @@ class AppState:
         self.upstreams = Upstreams(transport, config.proxy_routes, token_endpoints=sealed)
         self.deployment = Deployment(lambda: self.upstreams.has_streams, debug=app.debug)
         self.proxy_public = PathSet(config.proxy_public)
+        refreshable = self.authority.renewals.are_possible
         self.cookie_terms = CookieTerms(
             style=self.style,
             seal=CookieSeal(sealer),
             limits={"user": config.cookie_max_age, "guest": config.guest_max_age},
-            refreshable=self.authority.renewals.are_possible,
+            refreshable=refreshable,
             reserved=len(self.style.csrf_name) + CSRF_VALUE_BYTES if self.uses_csrf_tokens else 0,
         )
         self.rate_limits = RateLimits(config.store_url)
         self.terms = Terms(
             guests_enabled=config.guest_enabled,
             fallback=config.guest_fallback,
+            refreshable=refreshable,
             leeway=config.refresh_leeway,
             clock=self.clock,
             admit_guest=self._admits_guest,

@@ -91,18 +91,19 @@ def _protect_class(view_class: Any, policy: Policy) -> Any:
 
 
 def _gated(function: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
+    policies = (policy,)
     if iscoroutinefunction(function):
 
         @wraps(function)
         async def async_gate(*args: Any, **kwargs: Any) -> Any:
-            request_state().gate((policy,))
+            request_state().gate(policies)
             return await function(*args, **kwargs)
 
         return async_gate
 
     @wraps(function)
     def gate(*args: Any, **kwargs: Any) -> Any:
-        request_state().gate((policy,))
+        request_state().gate(policies)
         return function(*args, **kwargs)
 
     return gate

@@ -6,7 +6,6 @@ import logging
 import re
 import weakref
 from collections.abc import Collection, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -134,7 +133,8 @@ class ApiLayer:
         for name, (url, routes) in self._upstreams.items():
             self._connect(host, name, url, routes)
         self._apps.append(weakref.ref(app))
-        app.before_request(partial(before_request, host))
+        # No partial: Flask unwraps it for every request, to see whether it is async.
+        app.before_request(lambda: before_request(host))
         app.after_request(after_request)
         app.context_processor(lambda: {"current_user": current_user})
         # As globals, so that macros in imported templates have them too.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from flask import Flask, request
 from flask.ctx import RequestContext
@@ -39,8 +40,9 @@ class Guard:
         context = self._app.request_context(environ)
         context.push()
         try:
-            root = self._app.config["APPLICATION_ROOT"].rstrip("/")
-            state = begin_request(app_state(), context.request, root=root, guards_mount=True)
+            state = begin_request(app_state(), context.request)
+            state.guards_mount = True
+            state.root = quote(self._app.config["APPLICATION_ROOT"].rstrip("/"))
             state.ruling = Ruling((self._policy,))
             refusal = self._refusal(state)
             if refusal is None:

@@ -9,7 +9,7 @@ from .api_calls import admit_api_call
 from .app_state import AppState, app_state
 from .csrf import check_csrf, view_field
 from .errors import Denial
-from .policies import STATIC, Ruling
+from .policies import Ruling
 from .sansio.access import prefers_html
 from .sansio.csrf import SAFE_METHODS
 from .sansio.paths import same_page
@@ -29,12 +29,14 @@ def before_request(host: AppState) -> ResponseReturnValue | None:
     mount = host.mount_of(req.path)
     if mount is not None and not mount.leaves_to_app(req.url_rule):
         return admit_api_call(state, mount)
-    state.ruling = _ruling(host, req)
-    if not state.ruling.excluded:
-        answer = _check(state, is_api=mount is not None)
+    ruling = state.ruling = _ruling(host, req)
+    if not ruling.excluded:
+        answer = _check(state, req, is_api=mount is not None)
         if answer is not None:
             return answer
-    return _admit(state)
+    if ruling.gates:
+        return _gate(state, req)
+    return _admit(state, req)
 
 
 def after_request(response: Response) -> Response:
@@ -54,21 +56,16 @@ def _ruling(host: AppState, req: Request) -> Ruling:
     return host.policies.of_view(rule.endpoint, req.path, req.method)
 
 
-def _check(state: RequestState, *, is_api: bool) -> ResponseReturnValue | None:
+def _check(state: RequestState, req: Request, *, is_api: bool) -> ResponseReturnValue | None:
     """What comes before anybody asks who it is: limits, CSRF, the app's own ``before_auth``."""
-    req, host = state.request, state.host
-    endpoint = req.url_rule.endpoint if req.url_rule is not None else None
-    if state.ruling is not STATIC:
-        limit_request(state, endpoint)
-    if (is_api or req.method not in SAFE_METHODS) and not host.policies.is_csrf_exempt(endpoint, req.method):
+    limit_request(state)
+    if (is_api or req.method not in SAFE_METHODS) and not state.ruling.is_csrf_exempt:
         check_csrf(state, form_field=view_field, is_api=is_api)
-    return host.callbacks.answer_before_auth(req)
+    return state.host.callbacks.answer_before_auth(req)
 
 
-def _admit(state: RequestState) -> ResponseReturnValue | None:
-    if state.ruling.gates:
-        return _gate(state)
-    req = state.request
+def _admit(state: RequestState, req: Request) -> ResponseReturnValue | None:
+    """Nobody has to be anybody here."""
     if state.ruling.is_login_page and req.method in ("GET", "HEAD"):
         return _send_away(state)
     if state.host.config.guest_mode == "eager" and state.may_mint and _is_page_view(req):
@@ -76,8 +73,8 @@ def _admit(state: RequestState) -> ResponseReturnValue | None:
     return None
 
 
-def _gate(state: RequestState) -> ResponseReturnValue | None:
-    req, callbacks = state.request, state.host.callbacks
+def _gate(state: RequestState, req: Request) -> ResponseReturnValue | None:
+    callbacks = state.host.callbacks
     rule = req.url_rule
     if req.method != "OPTIONS" or rule is None:
         state.gate(state.ruling.policies)

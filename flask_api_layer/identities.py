@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .backends import Request
 from .calls import BackendCalls, decoded
@@ -17,8 +17,7 @@ from .transport import TransportError
 from .validations import Validations
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """What is known about a session's token.
 
     :param session: the session with what was learned about its times; the very same one when nothing was.
@@ -181,7 +180,7 @@ class Identities:
             return checked
         if answer.token_type in self._allowed_types:
             return checked
-        return replace(checked, answer=Forbidden("token_type_refused"))
+        return checked._replace(answer=Forbidden("token_type_refused"))
 
 
 def _with_expiry(session: Session, answer: Answer) -> Session:

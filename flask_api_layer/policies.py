@@ -14,7 +14,7 @@ from limits import RateLimitItem
 
 from .config import Config
 from .errors import ConfigError
-from .sansio.access import AUTH, OPEN, PUBLIC, USER, Policy
+from .sansio.access import AUTH, OPEN, PUBLIC, STATIC, USER, Policy
 from .sansio.paths import target_path
 from .sansio.routes import PathSet, RoutePolicies
 
@@ -102,10 +102,20 @@ def _parts(view: Callable[..., Any], method: str) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """The policies that must all be met, and whether the hooks leave this path alone."""
+    """All that counts for a request of one view, path and method.
 
-    policies: tuple[Policy, ...]
+    :param policies: must all be met.
+    :param excluded: the hooks leave this path alone.
+    :param is_counted: RATE_LIMIT counts the request.
+    :param limits: that ``@rate_limit`` laid on the view.
+    :param is_csrf_exempt: the view, its class or its method is marked with ``@csrf_exempt``.
+    """
+
+    policies: tuple[Policy, ...] = (OPEN,)
     excluded: bool = False
+    is_counted: bool = True
+    limits: tuple[RateMark, ...] = ()
+    is_csrf_exempt: bool = False
     gates: bool = field(init=False)
     is_login_page: bool = field(init=False)
 
@@ -120,8 +130,7 @@ class Ruling:
         return not self.excluded and all(policy.access in ("open", "guest") for policy in self.policies)
 
 
-UNRULED = Ruling((OPEN,))
-STATIC = Ruling((PUBLIC,))
+UNRULED = Ruling()
 
 
 class ViewPolicies:
@@ -139,64 +148,58 @@ class ViewPolicies:
         self._excluded = PathSet(config.excluded_routes, and_below=True)
         self._unlimited = PathSet(config.rate_limit_exempt, and_below=True)
         self._login_path = target_path(config.login_url).rstrip("/")
-        self._default = Ruling((USER,)) if config.protected_by_default else UNRULED
+        self._default = USER if config.protected_by_default else OPEN
         # Sites ask for the same few pages over and over; what clients make up, paths and methods, is forgotten again.
         remember = lru_cache(maxsize=_REMEMBERED_VIEWS)
         self.of_view = remember(self._of_view)
-        self.limits = remember(self._limits_of)
-        self._explicit = remember(self._marked)
+        self.of_api = remember(self._of_api)
+        self._own = remember(self._of_endpoint)
 
     def without_view(self, path: str) -> Ruling:
         """For a path that no view serves: only PROTECTED_ROUTES hide whether there is one."""
-        if self.is_excluded(path):
-            return Ruling((OPEN,), excluded=True)
-        if self._is_login(path):
-            return UNRULED
+        ruling = self.of_api(path)
+        if ruling.excluded or self._is_login(path):
+            return ruling
         hidden = any(self._patterns.policy_for(reading) == USER for reading in _readings(path))
-        return Ruling((USER,)) if hidden else UNRULED
+        return replace(ruling, policies=(USER,)) if hidden else ruling
+
+    def _of_api(self, path: str) -> Ruling:
+        """For a path where no view's marks and no pattern gates: below the prefix."""
+        return Ruling(excluded=self._is_excluded(path), is_counted=self._is_counted(path))
 
     def _of_view(self, endpoint: str, path: str, method: str) -> Ruling:
         """For a view: the mark, else the nearest protected blueprint, else the longest pattern, else the default."""
-        explicit = self._explicit(endpoint, method)
-        if self.is_excluded(path):
-            return Ruling(explicit.policies if explicit else (OPEN,), excluded=True)
-        if explicit is not None:
-            return explicit
-        first, *others = [self._by_path(endpoint, reading) for reading in _readings(path)]
-        return next((ruling for ruling in others if ruling.gates), first)
+        own = self._own(endpoint, method)
+        if self._is_excluded(path):
+            return replace(own, excluded=True, policies=own.policies or (OPEN,))
+        policies = own.policies or (self._by_path(endpoint, path),)
+        return replace(own, policies=policies, is_counted=STATIC not in policies and self._is_counted(path))
 
     def forget(self) -> None:
         """Look everything up again: something has been protected since."""
         self.of_view.cache_clear()
-        self._explicit.cache_clear()
+        self._own.cache_clear()
 
-    def is_limit_exempt(self, path: str) -> bool:
-        """Whether RATE_LIMIT_EXEMPT frees a path from RATE_LIMIT."""
-        return _covers(self._unlimited, path)
+    def _is_counted(self, path: str) -> bool:
+        """Whether RATE_LIMIT counts a path: RATE_LIMIT_EXEMPT does not free it."""
+        return not _covers(self._unlimited, path)
 
-    def is_csrf_exempt(self, endpoint: str | None, method: str) -> bool:
-        """Whether the view, its class or its method is marked with ``@csrf_exempt``."""
-        if endpoint is None:
-            return False
-        parts = _parts(self._app.view_functions[endpoint], method)
-        return any(getattr(part, _CSRF_EXEMPT, False) for part in parts)
-
-    def _limits_of(self, endpoint: str, method: str) -> tuple[RateMark, ...]:
-        """The limits that ``@rate_limit`` laid on the view."""
-        parts = _parts(self._app.view_functions[endpoint], method)
-        return tuple(dict.fromkeys(limit for part in parts for limit in getattr(part, _LIMITS, ())))
-
-    def is_excluded(self, path: str) -> bool:
+    def _is_excluded(self, path: str) -> bool:
         """Whether EXCLUDED_ROUTES keeps the hooks away from a path."""
         return _covers(self._excluded, path)
 
     def _is_login(self, path: str) -> bool:
         return path.rstrip("/") == self._login_path
 
-    def _marked(self, endpoint: str, method: str) -> Ruling | None:
-        """What was laid on the view itself or on its blueprint."""
-        marks = view_marks(self._app.view_functions[endpoint], method) or self._of_blueprint(endpoint)
-        return Ruling(marks) if marks else None
+    def _of_endpoint(self, endpoint: str, method: str) -> Ruling:
+        """What was laid on the view itself or on its blueprint; no policies where nothing was."""
+        view = self._app.view_functions[endpoint]
+        parts = _parts(view, method)
+        return Ruling(
+            view_marks(view, method) or self._of_blueprint(endpoint),
+            limits=tuple(dict.fromkeys(limit for part in parts for limit in getattr(part, _LIMITS, ()))),
+            is_csrf_exempt=any(getattr(part, _CSRF_EXEMPT, False) for part in parts),
+        )
 
     def _of_blueprint(self, endpoint: str) -> tuple[Policy, ...]:
         """The policy of the nearest protected blueprint around an endpoint such as "shop.admin.report"."""
@@ -207,13 +210,18 @@ class ViewPolicies:
                 return (policy,)
         return ()
 
-    def _by_path(self, endpoint: str, path: str) -> Ruling:
+    def _by_path(self, endpoint: str, path: str) -> Policy:
+        """The policy of the path, by that reading of it which gates."""
+        first, *others = [self._by_reading(endpoint, reading) for reading in _readings(path)]
+        return next((policy for policy in others if policy.gates), first)
+
+    def _by_reading(self, endpoint: str, path: str) -> Policy:
         pattern = self._patterns.policy_for(path)
         if self._is_login(path) and pattern in (None, USER):
             # A gate in front of the login page would lock everybody out.
-            return UNRULED
+            return OPEN
         if pattern is not None:
-            return Ruling((pattern,))
+            return pattern
         return STATIC if self._serves_static(endpoint) else self._default
 
     def _serves_static(self, endpoint: str) -> bool:

@@ -142,7 +142,7 @@ def _upload(state: RequestState) -> Upload | None:
 def _outbound(state: RequestState, decision: Forward, body: Upload | None, *, has_bearer: bool) -> _Outbound:
     transport, req = state.host.upstreams.transport(decision.route.upstream), state.request
     query = req.environ.get("QUERY_STRING", "")
-    target = f"{transport.base_path}/{decision.target.quoted()}" + (f"?{_sendable(query)}" if query else "")
+    target = f"{transport.base_path}/{decision.target}" + (f"?{_sendable(query)}" if query else "")
     assert target.startswith(transport.base_path + "/")
     headers = _request_headers(state, decision, has_body=body is not None)
     outbound = _Outbound(req.method, decision, transport, target, headers, body)
@@ -232,7 +232,7 @@ def _placed(state: RequestState, outbound: _Outbound, location: str) -> str | No
     mount, base_url = state.host.mount, outbound.transport.base_url
     return map_location(
         location,
-        request_url=f"{base_url}/{outbound.decision.target.quoted()}",
+        request_url=f"{base_url}/{outbound.decision.target}",
         base_url=base_url,
         prefix=state.root + (mount.prefix if mount else ""),
         public=outbound.decision.route.public,

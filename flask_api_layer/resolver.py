@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import partial
 from threading import RLock
-from typing import Literal, TypeVar, assert_never
+from typing import Literal, ParamSpec, TypeVar, assert_never
 
 from . import signals
 from .authority import Authority
@@ -23,6 +21,7 @@ from .wallet import Kind, Wallet
 
 _log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _REFRESH: Mapping[Kind, Ask] = {"user": Ask.REFRESH_USER, "guest": Ask.REFRESH_GUEST}
@@ -39,6 +38,16 @@ class Resolver:
     :param address: of the client.
     """
 
+    guest_id: Callable[[], str | None] = staticmethod(lambda: None)
+    is_asking = False
+    resolution: Resolution | None = None
+    ended: Reason | None = None
+    mint_failure: Literal["failed", "limited"] | None = None
+    has_minted = False
+    _facts: Facts | None = None
+    _read_only = False
+    _lost: frozenset[str] = frozenset()
+
     def __init__(
         self, wallet: Wallet, authority: Authority, terms: Terms, *, sender: object, address: str | None
     ) -> None:
@@ -47,17 +56,8 @@ class Resolver:
         self._terms = terms
         self._sender = sender
         self._address = address
-        self.guest_id: Callable[[], str | None] = _none
         # Threads with a copy of the request context take turns, so whoever asks within a question is the one who put it.
         self._turn = RLock()
-        self.is_asking = False
-        self._facts: Facts | None = None
-        self.resolution: Resolution | None = None
-        self.ended: Reason | None = None
-        self.mint_failure: Literal["failed", "limited"] | None = None
-        self._read_only = False
-        self._lost: set[str] = set()
-        self.has_minted = False
 
     @property
     def asked(self) -> bool:
@@ -101,15 +101,16 @@ class Resolver:
         :raises BackendUnavailable: when the refresh met an outage.
         """
         kind = self._owner(token)
-        if kind is None or not self._can_refresh or self._read_only:
+        if kind is None or not self._terms.refreshable or self._read_only:
             return None
-        answer = self._within(partial(self._refresh, kind))
+        with self._turn:
+            answer = self._within(self._refresh, kind)
         if isinstance(answer, Unreachable):
             raise BackendUnavailable()
         if isinstance(answer, Rejected):
             self._facts = self._known.learn(_REFRESH[kind], answer)
             self.resolution = None
-            self._lost.add(token)
+            self._lost |= {token}
             self._drop(kind, reason=answer.reason)
             return None
         return answer.access_token
@@ -130,12 +131,13 @@ class Resolver:
 
         :raises BackendUnavailable: when the refresh met an outage.
         """
-        self._want(mint=False)
-        resolution = self._advance(trusting=True)
+        with self._turn:
+            self._want(mint=False)
+            resolution = self._advance(trusting=True)
         if resolution.identity.degraded:
             raise BackendUnavailable()
         session = self.wallet.session(resolution.bearer) if resolution.bearer else None
-        if session is None or self._was_renewed(session) or not self._can_refresh:
+        if session is None or self._was_renewed(session) or not self._terms.refreshable:
             return session
         return self.wallet.session(session.kind) if self.renew(session.access_token) else None
 
@@ -147,8 +149,9 @@ class Resolver:
         """The guest's token for a login that takes over the cart, refreshed if it is due; None when there is no guest."""
         if not self._terms.guests_enabled or self.wallet.session("guest") is None:
             return None
-        if self._freshness("guest") is not Freshness.LIVE and self._can_refresh:
-            self._within(partial(self._refresh, "guest"))
+        if self._freshness("guest") is not Freshness.LIVE and self._terms.refreshable:
+            with self._turn:
+                self._within(self._refresh, "guest")
         session = self.wallet.session("guest")
         return session.access_token if session else None
 
@@ -189,10 +192,6 @@ class Resolver:
 
     # The cascade
 
-    @property
-    def _can_refresh(self) -> bool:
-        return self._authority.renewals.are_possible
-
     def _want(self, *, mint: bool) -> bool:
         """Take note of what is wanted; whether that is more than before."""
         guests = Guests.IGNORE
@@ -202,7 +201,7 @@ class Resolver:
             self._facts = self._first_facts(guests)
             return True
         if guests is Guests.MINT and self._facts.guests is not Guests.MINT:
-            self._facts = replace(self._facts, guests=guests)
+            self._facts = self._facts._replace(guests=guests)
             return True
         return False
 
@@ -211,7 +210,7 @@ class Resolver:
             user=self._freshness("user"),
             guest=self._freshness("guest") if guests is not Guests.IGNORE else Freshness.ABSENT,
             guests=guests,
-            refreshable=self._can_refresh,
+            refreshable=self._terms.refreshable,
             fallback=self._terms.fallback,
         )
 
@@ -226,11 +225,12 @@ class Resolver:
 
         :param trusting: only a bearer is wanted; a token that is not known to be bad is taken without a question.
         """
-        facts = self._known.forget_checks() if trusting else self._known
+        known = self._known
+        facts = known.forget_checks() if trusting else known
         step = first_step_of_trust(facts) if trusting and not facts.answers else next_step(facts)
         while isinstance(step, Ask):
             before = facts
-            answer = self._within(partial(self._answer, step, trusting=trusting))
+            answer = self._within(self._answer, step, trusting)
             facts = facts.learn(step, answer)
             if not isinstance(answer, Trusted):
                 # A refresh has put more into what is known than its answer.
@@ -240,23 +240,22 @@ class Resolver:
             step = next_step(facts)
         self._carry_out(step)
         self.mint_failure = step.mint
-        return step if step.ended == self.ended else replace(step, ended=self.ended)
+        return step if step.ended == self.ended else step._replace(ended=self.ended)
 
-    def _within(self, question: Callable[[], T]) -> T:
-        """The answer to a question; whoever listens in meanwhile gets what is known."""
-        with self._turn:
-            self.is_asking = True
-            try:
-                return question()
-            finally:
-                self.is_asking = False
+    def _within(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The answer to a question; whoever listens in meanwhile gets what is known. The turn is the caller's."""
+        self.is_asking = True
+        try:
+            return question(*args, **kwargs)
+        finally:
+            self.is_asking = False
 
     @property
     def _known(self) -> Facts:
         assert self._facts is not None
         return self._facts
 
-    def _answer(self, ask: Ask, *, trusting: bool) -> Answer:
+    def _answer(self, ask: Ask, trusting: bool) -> Answer:
         match ask:
             case Ask.CHECK_USER | Ask.CHECK_GUEST:
                 return Trusted() if trusting else self._check(_kind_of(ask))
@@ -306,7 +305,7 @@ class Resolver:
         if self._facts is not None:
             live = Freshness.LIVE
             self._facts = (
-                replace(self._facts, user=live) if kind == "user" else replace(self._facts, guest=live)
+                self._facts._replace(user=live) if kind == "user" else self._facts._replace(guest=live)
             )
 
     def _mint(self) -> Answer:
@@ -362,10 +361,6 @@ class Resolver:
                 self._authority.identities.forget(session)
                 return kind
         return None
-
-
-def _none() -> None:
-    return None
 
 
 def _kind_of(ask: Ask) -> Kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import cached_property
 from urllib.parse import quote
 from weakref import ref
 
@@ -28,7 +29,7 @@ from .sansio.identity import Identity
 from .sansio.paths import wsgi_decoded
 from .sansio.proxy_routes import ProxyRoute
 from .sansio.proxying import Forward
-from .sansio.rates import PURPOSE_HEADERS, Quota, claims_prefetch, is_prefetch, limit_headers
+from .sansio.rates import PURPOSE_KEYS, Quota, claims_prefetch, is_prefetch, limit_headers
 from .signals import emit
 from .wallet import Wallet
 
@@ -40,11 +41,11 @@ _STATE = "flask_api_layer.state"
 class RequestState:
     """What the layer knows about one request.
 
-    :param root: the quoted path under which the app is mounted: what LOGIN_URL and the like are relative to.
-    :param guards_mount: the request belongs to an app mounted beside the Flask app, whose routes mean nothing here.
+    ``guards_mount`` says that the request belongs to an app mounted beside the Flask app, whose routes mean nothing here.
     """
 
     # On the class, because most requests never change them.
+    guards_mount = False
     ruling: Ruling = UNRULED
     forward: Forward | None = None
     outer: RequestState | None = None
@@ -58,12 +59,10 @@ class RequestState:
     _finished = False
     _told = False
 
-    def __init__(self, host: AppState, req: Request, *, root: str, guards_mount: bool = False) -> None:
+    def __init__(self, host: AppState, req: Request) -> None:
         self.host = host
-        self.root = root
         # Weakly: in a cycle, every request with all that hangs on it would wait for the garbage collector (5 us of a small view).
         self._request = ref(req)
-        self.guards_mount = guards_mount
 
     @property
     def request(self) -> Request:
@@ -74,6 +73,11 @@ class RequestState:
                 "copy_current_request_context"
             )
         return req
+
+    @cached_property
+    def root(self) -> str:
+        """The quoted path under which the app is mounted: what LOGIN_URL and the like are relative to."""
+        return quote(wsgi_decoded(self.request.environ.get("SCRIPT_NAME", "")).rstrip("/"))
 
     @property
     def resolver(self) -> Resolver:
@@ -127,8 +131,9 @@ class RequestState:
         return resolution.identity if resolution is not None else None
 
     def resolve(self, *, mint: bool = False) -> Resolution:
-        resolution = self.resolver.resolve(mint=mint and self._prepare_to_mint())
-        if not self._told and not self.resolver.is_asking:
+        resolver = self.resolver
+        resolution = resolver.resolve(mint=mint and self._prepare_to_mint())
+        if not self._told and not resolver.is_asking:
             self._told = True
             self.tell(signals.identity_resolved, identity=resolution.identity)
         return resolution
@@ -174,7 +179,7 @@ class RequestState:
 
     def _prepare_to_mint(self) -> bool:
         """Whether a guest may be made; their forms stay good, since the session takes over the id that these are bound to."""
-        if not self.may_mint:
+        if not self.host.config.guest_enabled or not self.may_mint:
             return False
         if self.host.uses_csrf_tokens:
             self.resolver.guest_id = self.csrf.id
@@ -182,7 +187,8 @@ class RequestState:
 
     @property
     def _purposes(self) -> tuple[str | None, ...]:
-        return tuple(self.request.headers.get(name) for name in PURPOSE_HEADERS)
+        environ = self.request.environ
+        return tuple(environ.get(key) for key in PURPOSE_KEYS)
 
     @property
     def is_prefetch(self) -> bool:
@@ -246,10 +252,11 @@ class RequestState:
     def gate(self, policies: tuple[Policy, ...]) -> None:
         """Let the request through, or raise.
 
+        :param policies: that ask for somebody, "user" or "guest".
         :raises Denial: LoginRequired, AccessDenied or BackendUnavailable.
         """
         for policy in policies:
-            if not policy.gates or self._has_passed(policy):
+            if self._has_passed(policy):
                 continue
             who = self.resolve(mint=policy.access == "guest")
             config = self.host.config
@@ -261,7 +268,9 @@ class RequestState:
 
     def _has_passed(self, policy: Policy) -> bool:
         """The hook was here before the view's own wrapper, and they are still who they were."""
-        return policy in self._passed and self.resolver.resolution is self._passed_as
+        if policy not in self._passed:
+            return False
+        return self.resolver.resolution is self._passed_as
 
     def _deny(self, verdict: Deny, identity: Identity) -> Denial:
         error = denial(verdict.code)
@@ -278,12 +287,13 @@ class RequestState:
     def finish(self, headers: Headers) -> None:
         """Write the queued cookies into the answer, once, and keep shared caches away from it."""
         self._finished = True
-        if self._resolver is not None:
-            for cookie in self._resolver.set_cookies():
+        resolver = self._resolver
+        if resolver is not None:
+            for cookie in resolver.set_cookies():
                 self._touched = True
                 headers.add("Set-Cookie", cookie)
-            self._resolver.freeze()
-            self._touched = self._touched or self._resolver.asked
+            resolver.freeze()
+            self._touched = self._touched or resolver.asked
         if self._csrf is not None and (csrf_cookie := self._csrf.take_cookie()):
             headers.add("Set-Cookie", csrf_cookie)
         if self.quotas:
@@ -297,19 +307,13 @@ class RequestState:
             emit(signal, self.host.app, request_id=self.request_id, **values)
 
 
-def begin_request(
-    host: AppState, req: Request, *, root: str | None = None, guards_mount: bool = False
-) -> RequestState:
-    """A new state for a request, in place of any other.
-
-    :param root: the decoded path under which the app is mounted, by default SCRIPT_NAME.
-    """
-    if root is None:
-        name = req.environ.get("SCRIPT_NAME")
-        root = wsgi_decoded(name).rstrip("/") if name else ""
-    state = RequestState(host, req, root=quote(root) if root else "", guards_mount=guards_mount)
-    state.outer = req.environ.get(_STATE)
-    req.environ[_STATE] = state
+def begin_request(host: AppState, req: Request) -> RequestState:
+    """A new state for a request, in place of any other."""
+    environ = req.environ
+    state = RequestState(host, req)
+    if _STATE in environ:
+        state.outer = environ[_STATE]
+    environ[_STATE] = state
     return state
 
 

@@ -20,17 +20,14 @@ from .state import RequestState
 CROWD = 10
 
 
-def limit_request(state: RequestState, endpoint: str | None) -> None:
+def limit_request(state: RequestState) -> None:
     """Count the request against RATE_LIMIT and the limits of its view.
 
     :raises RateLimited: when it was one too many.
     """
-    host = state.host
-    marks = host.policies.limits(endpoint, state.request.method) if endpoint else ()
-    items = host.config.rate_limit
-    if items and host.policies.is_limit_exempt(state.request.path):
-        items = ()
-    if not items and not marks:
+    ruling = state.ruling
+    items = state.host.config.rate_limit if ruling.is_counted else ()
+    if not items and not ruling.limits:
         return
     session = _session(state)
     key = _key(state, session)
@@ -42,8 +39,8 @@ def limit_request(state: RequestState, endpoint: str | None) -> None:
     suffix = "-prefetch" if state.is_prefetch else ""
     if items:
         _count(state, "default", items, f"app{suffix}", key)
-    for mark in marks:
-        scope = f"view:{endpoint}:{mark.place}{suffix}"
+    for mark in ruling.limits:
+        scope = f"view:{state.request.endpoint}:{mark.place}{suffix}"
         _count(state, mark.name, mark.items, scope, _own_key(mark) or key)
 
 

@@ -48,8 +48,6 @@ class Wallet:
     def __init__(self, header: str, terms: CookieTerms) -> None:
         self._header = header
         self._terms = terms
-        self._style = terms.style
-        self._seal = terms.seal
         self._sessions: dict[Kind, Session | None] = {}
         self._changes: dict[Kind, Change] = {}
 
@@ -92,28 +90,28 @@ class Wallet:
     def set_cookie(self, change: Change, now: float) -> str | None:
         """The ``Set-Cookie`` value of a change; None when the browser has nothing to delete."""
         if change.session is None:
-            return self._style.delete(change.kind) if self.carries(change.kind) else None
+            return self._terms.style.delete(change.kind) if self.carries(change.kind) else None
         limit = self._terms.limits[change.kind]
         age = max_age(change.session, limit=limit, refreshable=self._terms.refreshable, now=now)
-        return self._style.set(change.kind, self._sealed(change.session), age)
+        return self._terms.style.set(change.kind, self._sealed(change.session), age)
 
     def has_room(self, session: Session, *, alone: bool = False) -> bool:
         """Whether the session fits into a cookie, beside the one of the other kind unless it will be ``alone``."""
         other: Kind = "guest" if session.kind == "user" else "user"
         kept = None if alone else self.session(other)
-        others = len(self._style.name(other)) + len(self._sealed(kept)) + 3 if kept else 0
+        others = len(self._terms.style.name(other)) + len(self._sealed(kept)) + 3 if kept else 0
         others += self._terms.reserved
-        return fits(self._style.name(session.kind), self._sealed(session), others)
+        return fits(self._terms.style.name(session.kind), self._sealed(session), others)
 
     def _read(self, kind: Kind) -> Session | None:
         text = only_value(self._values(kind))
         if not text:
             return None
-        session = self._seal.open(text, self._style.name(kind))
+        session = self._terms.seal.open(text, self._terms.style.name(kind))
         return session if session is not None and session.kind == kind else None
 
     def _values(self, kind: Kind) -> list[str]:
-        return cookie_values(self._header, self._style.name(kind))
+        return cookie_values(self._header, self._terms.style.name(kind))
 
     def _sealed(self, session: Session) -> str:
-        return self._seal.seal(session, self._style.name(session.kind))
+        return self._terms.seal.seal(session, self._terms.style.name(session.kind))

@@ -12,7 +12,7 @@ from werkzeug.http import parse_accept_header
 
 from .cascade import Resolution
 
-Access = Literal["open", "public", "auth", "guest", "user"]
+Access = Literal["open", "public", "static", "auth", "guest", "user"]
 DenialCode = Literal[
     "login_required", "session_expired", "access_denied", "token_type_refused", "backend_unavailable"
 ]
@@ -37,7 +37,8 @@ ALLOW = Allow()
 class Policy:
     """What a view asks of its callers.
 
-    :param access: "user" and "guest" gate; "open" asks nothing; "public" also forbids to ask; "auth" is a login page.
+    :param access: "user" and "guest" gate; "open" asks nothing; "public" and "static" (Flask's own files) make no guests; "auth" is a
+        login page.
     :param roles: any of these, for "user".
     """
 
@@ -87,6 +88,7 @@ def _why_not(who: Resolution) -> Deny:
 
 OPEN = Policy("open")
 PUBLIC = Policy("public")
+STATIC = Policy("static")
 AUTH = Policy("auth")
 GUEST = Policy("guest")
 USER = Policy("user")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from werkzeug.http import dump_cookie
@@ -24,6 +25,12 @@ class CookieStyle:
     secure: bool
     samesite: Literal["Lax", "Strict", "None"]
     csrf: str = "api-csrf"
+    _names: Mapping[Literal["user", "guest"], str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        prefix = "__Host-Http-" if self.secure else ""
+        names = {"user": f"{prefix}{self.user}", "guest": f"{prefix}{self.guest}"}
+        object.__setattr__(self, "_names", names)
 
     @property
     def csrf_name(self) -> str:
@@ -32,8 +39,7 @@ class CookieStyle:
 
     def name(self, kind: Literal["user", "guest"]) -> str:
         """``__Host-Http-`` tells the browser to refuse the cookie from scripts, other hosts and plain HTTP."""
-        base = self.user if kind == "user" else self.guest
-        return f"__Host-Http-{base}" if self.secure else base
+        return self._names[kind]
 
     def set(self, kind: Literal["user", "guest"], value: str, max_age: int) -> str:
         """The value of a ``Set-Cookie`` header."""

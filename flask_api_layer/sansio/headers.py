@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -111,13 +112,14 @@ def to_upstream(environ: Mapping[str, Any], *, extra: frozenset[str], has_body: 
     :param extra: further lower-case names that the app allows.
     :param has_body: without a body, the headers that describe one stay behind.
     """
-    hop_by_hop = _named_in_connection([("connection", environ.get("HTTP_CONNECTION", ""))])
-    found = [(name, environ.get(key)) for name, key in _ENVIRON_KEYS]
-    found += [(name, environ.get(_environ_key(name))) for name in extra if name not in REQUEST_HEADERS]
+    keys = _ENVIRON_KEYS
+    if extra:
+        keys += tuple((name, _environ_key(name)) for name in extra if name not in REQUEST_HEADERS)
+    hop_by_hop = _connection_options(environ.get("HTTP_CONNECTION", ""))
     return [
         (name, value)
-        for name, value in found
-        if value
+        for name, key in keys
+        if (value := environ.get(key))
         and name not in hop_by_hop
         and (has_body or name not in BODY_HEADERS)
         and not _UNSAFE_VALUE.search(value)
@@ -132,25 +134,31 @@ def _environ_key(name: str) -> str:
 _ENVIRON_KEYS = tuple((name, _environ_key(name)) for name in sorted(REQUEST_HEADERS))
 
 
-def _named_in_connection(headers: Iterable[Header]) -> frozenset[str]:
-    """Headers that the client declared to be hop-by-hop."""
-    values = (value for name, value in headers if name == "connection")
-    return frozenset(token.strip().lower() for value in values for token in value.split(","))
+# Nearly always "keep-alive" or nothing.
+@lru_cache(maxsize=64)
+def _connection_options(value: str) -> frozenset[str]:
+    """Headers that one side declared to be hop-by-hop."""
+    return frozenset(token.strip().lower() for token in value.split(","))
 
 
 def from_upstream(headers: Iterable[Header], *, extra: frozenset[str]) -> list[Header]:
     """The backend's headers that reach the browser; several of one name survive."""
-    headers = list(headers)
-    hop_by_hop = _named_in_connection((name.lower(), value) for name, value in headers)
+    headers = tuple(headers)
+    hop_by_hop = _connection_options(
+        ",".join([value for name, value in headers if name.lower() == "connection"])
+    )
     return [
         (name, value)
         for name, value in headers
-        if _comes_back(name.lower(), extra, hop_by_hop) and not _UNSAFE_VALUE.search(value)
+        if _comes_back(name, extra) and name.lower() not in hop_by_hop and not _UNSAFE_VALUE.search(value)
     ]
 
 
-def _comes_back(name: str, extra: frozenset[str], hop_by_hop: frozenset[str]) -> bool:
-    if name in NEVER_BACK or name.startswith(NEVER_BACK_PREFIXES) or name in hop_by_hop:
+# Backends use the same few names all the time.
+@lru_cache(maxsize=256)
+def _comes_back(name: str, extra: frozenset[str]) -> bool:
+    name = name.lower()
+    if name in NEVER_BACK or name.startswith(NEVER_BACK_PREFIXES):
         return False
     return name in RESPONSE_HEADERS or name in extra or name.startswith(RESPONSE_HEADER_PREFIXES)
 
@@ -227,15 +235,21 @@ def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
 def protective_headers(headers: Iterable[Header]) -> list[Header]:
     """What is added to an answer of the backend that is served from our origin."""
     types = [value for name, value in headers if name.lower() == "content-type"]
-    # A list of types, or two of them, is read differently by every browser.
-    single = len(types) == 1 and "," not in types[0]
-    passive = single and _PASSIVE_TYPES.fullmatch(types[0].split(";", 1)[0].strip(" \t").lower())
+    # Two types are read differently by every browser.
+    passive = len(types) == 1 and _is_passive(types[0])
     added = [
         ("X-Content-Type-Options", "nosniff"),
         ("Cross-Origin-Resource-Policy", "same-origin"),
         ("Referrer-Policy", "no-referrer"),
     ]
     return added if passive else [*added, ("Content-Security-Policy", SANDBOX)]
+
+
+@lru_cache(maxsize=64)
+def _is_passive(content_type: str) -> bool:
+    """Whether nothing of this type runs; a list of types is none."""
+    media_type = content_type.split(";", 1)[0].strip(" \t").lower()
+    return "," not in content_type and _PASSIVE_TYPES.fullmatch(media_type) is not None
 
 
 def kept_request_id(value: str | None) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote, unquote, unquote_to_bytes
 
@@ -65,7 +64,9 @@ def request_target(raw: str | None, script_name: str, path_info: str) -> str:
     if raw is not None:
         start = _SCHEME_AND_AUTHORITY.match(raw)
         path = raw[start.end() if start else 0 :].split("?", 1)[0].split("#", 1)[0]
-        decoded = unquote_to_bytes(path.encode("latin-1", "replace")).decode("latin-1")
+        decoded = (
+            unquote_to_bytes(path.encode("latin-1", "replace")).decode("latin-1") if "%" in path else path
+        )
         if decoded == path_info:
             return path
         if script_name and decoded == script_name + path_info:
@@ -81,7 +82,6 @@ def _without_script_name(path: str, script_name: str) -> str:
     return path[end:]
 
 
-@lru_cache(maxsize=512)
 def clean_path(target: str, *, prefix: str) -> CleanPath:
     """The checked path below ``prefix``.
 
@@ -191,5 +191,5 @@ def same_page(url: str, path: str) -> bool:
 
 
 def is_under(path: str, prefix: str) -> bool:
-    """Whether ``path`` is ``prefix`` or lies below it, on a segment boundary."""
-    return path == prefix or path.startswith(prefix.rstrip("/") + "/")
+    """Whether ``path`` is ``prefix``, which has no slash at its end, or lies below it, on a segment boundary."""
+    return path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 from urllib.parse import unquote
@@ -16,7 +15,6 @@ from .routes import ANY, ONE, RouteTable
 PROXY_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 TOKEN_ENDPOINTS = ("login", "register", "refresh", "guest", "logout")
 WILDCARDS = (ONE, ANY)
-_REMEMBERED_PATHS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,10 +141,7 @@ class ProxyRoutes:
             upstream: frozenset(_folded(path) for path in paths) for upstream, paths in sealed.items()
         }
 
-        # Sites ask for the same few paths over and over.
-        self.find = lru_cache(maxsize=_REMEMBERED_PATHS)(self._find)
-
-    def _find(self, path: CleanPath) -> ProxyRoute | None:
+    def find(self, path: CleanPath) -> ProxyRoute | None:
         """The route that decides about a path; None when nothing lets it through."""
         route = _best(self._table, path.segments)
         if route is None or self._evades_roles(path, route):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
-from .paths import BadPath, CleanPath, clean_path
+from .paths import MAX_PATH_BYTES, BadPath, CleanPath, clean_path
 from .proxy_routes import PROXY_METHODS, ProxyRoute, ProxyRoutes
 
 OWN_ENDPOINTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -38,12 +39,12 @@ class Forward:
     """The request goes to the backend.
 
     :param path: below the prefix.
-    :param target: below the base URL of the route's upstream.
+    :param target: below the base URL of the route's upstream, quoted.
     """
 
     route: ProxyRoute
     path: CleanPath
-    target: CleanPath
+    target: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,19 @@ def decide(method: str, target: str, *, prefix: str, upgrade: str, routes: Proxy
     """
     if not method.isascii() or not method.isalpha() or not method.isupper():
         return Refuse("method_not_allowed", allow=", ".join((*PROXY_METHODS, "OPTIONS")))
+    if len(target) > MAX_PATH_BYTES:
+        return Refuse("uri_too_long")
+    return _decide(method, target, prefix, upgrade.strip().lower() == "websocket", routes)
+
+
+# Sites ask for the same few paths over and over; what clients make up is forgotten again.
+@lru_cache(maxsize=512)
+def _decide(method: str, target: str, prefix: str, is_websocket: bool, routes: ProxyRoutes) -> Decision:
     try:
         path = clean_path(target, prefix=prefix)
     except BadPath as error:
         return Refuse(error.code)
-    if upgrade.strip().lower() == "websocket":
+    if is_websocket:
         return Refuse("websocket_unsupported", path)
     name = "/".join(path.segments)
     if name in OWN_ENDPOINTS and not path.trailing_slash:
@@ -90,7 +99,7 @@ def decide(method: str, target: str, *, prefix: str, upgrade: str, routes: Proxy
         return Describe(route.allow)
     if method not in route.allowed:
         return Refuse("method_not_allowed", path, route.allow)
-    return Forward(route, path, route.target(path))
+    return Forward(route, path, route.target(path).quoted())
 
 
 def _own(method: str, name: str) -> Decision:

@@ -12,7 +12,7 @@ from unicodedata import category, normalize
 
 from .addresses import rate_key
 
-PURPOSE_HEADERS: Final = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+PURPOSE_KEYS: Final = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_PURPOSE", "HTTP_X_MOZ")
 
 # Names of fields as _field_name() leaves them. "name" is not among them: of two Johns each would spend the other's attempts.
 _ACCOUNT_FIELDS = frozenset(
@@ -94,7 +94,7 @@ def is_prefetch(method: str, *purposes: str | None) -> bool:
 def claims_prefetch(*purposes: str | None) -> bool:
     """Whether a request says that it is only a prefetch.
 
-    :param purposes: the values of :data:`PURPOSE_HEADERS`.
+    :param purposes: the values of :data:`PURPOSE_KEYS` in the WSGI environ.
     """
     tokens = (token.strip() for purpose in purposes if purpose for token in re.split("[,;]", purpose))
     return any(token.lower() == "prefetch" for token in tokens)

@@ -166,16 +166,16 @@ class Wire:
         raise Garbled("The backend sent too many interim answers")
 
     def _read_until_empty_line(self) -> bytes:
-        data = bytearray()
-        while (end := data.find(b"\r\n\r\n") + 4) < 4:
-            check_beginning(data)
-            more = self.receive()
-            if not more:
-                raise Unreachable("The backend closed the connection before it answered")
+        data = b""
+        while more := self.receive():
             data += more
-        check_beginning(data[:end])
-        self.unread = bytes(data[end:])
-        return bytes(data[:end])
+            end = data.find(b"\r\n\r\n") + 4
+            head = data[:end] if end >= 4 else data
+            check_beginning(head)
+            if end >= 4:
+                self.unread = data[end:]
+                return head
+        raise Unreachable("The backend closed the connection before it answered")
 
     def is_alive(self) -> bool:
         """Nothing has arrived since the last answer: neither bytes that nobody asked for nor the end of the connection."""

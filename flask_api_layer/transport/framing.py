@@ -30,7 +30,7 @@ _VALUE = re.compile(_TEXT)
 _TARGET = re.compile(r"/[\x21-\x7e\x80-\xff]*")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _STATUS_LINE = re.compile(rf"HTTP/1\.([0-9]) ([0-9]{{3}})(?: {_TEXT})?\r\n")
-_FIELD_LINE = re.compile(rf"({_TOKEN}):({_TEXT})\r\n")
+_FIELDS = re.compile(rf"(?:{_TOKEN}:{_TEXT}\r\n)*")
 _SIZE_LINE = rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n"
 _FIRST_SIZE = re.compile(_SIZE_LINE)
 _NEXT_SIZE = re.compile(rb"\r\n" + _SIZE_LINE)
@@ -89,33 +89,27 @@ def build_request(
     """
     if not _NAME.fullmatch(method) or not _TARGET.fullmatch(target):
         raise ValueError("method must be a token, target a path that starts with '/' and is already quoted")
-    lengths = []
-    lines = [f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n"]
-    for name, value in headers:
-        check_header(name, value)
-        if _frames_body(name):
-            lengths.append(value)
-        lines.append(f"{name}: {value}\r\n")
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    # As one: each of them by itself takes five times as long. A line that is two would make more lines than headers.
+    if not _FIELDS.fullmatch(fields) or fields.count("\n") != len(headers):
+        for name, value in headers:
+            check_header(name, value)
+    lengths = [value for name, value in headers if _frames_body(name)]
     length = _declared_length(lengths, body)
-    if not lengths:
-        lines.append(_framing_line(method, length, body))
-    return Request(method, "".join([*lines, "\r\n"]).encode("latin-1"), body, length)
+    framing = "" if lengths else _framing_line(method, length, body)
+    head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n{fields}{framing}\r\n"
+    return Request(method, head.encode("latin-1"), body, length)
 
 
 def check_header(name: str, value: str) -> None:
     """Refuse a header line that could not be sent as one line; the message never quotes the value."""
-    if not _is_token(name):
+    if not _NAME.fullmatch(name):
         raise ValueError(f"header name {name!r} is not a token")
     if not _VALUE.fullmatch(value):
         raise ValueError(f"the value of header {name!r} holds characters that cannot be sent")
 
 
 # The same few names come with every request.
-@lru_cache(maxsize=256)
-def _is_token(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None
-
-
 @lru_cache(maxsize=256)
 def _frames_body(name: str) -> bool:
     """Whether the header tells the length of the body; others that say something about framing are refused."""
@@ -275,7 +269,7 @@ class Head:
     """The connection may serve another request after this answer."""
 
 
-def check_beginning(data: bytes | bytearray) -> None:
+def check_beginning(data: bytes) -> None:
     """Refuse early what cannot become an acceptable head, instead of waiting for more of it."""
     if not b"HTTP/1.".startswith(data[:7]):
         raise Garbled("The backend's answer is not HTTP/1.1")
@@ -298,14 +292,12 @@ def parse_head(data: bytes, method: str) -> Head:
 
 
 def _parse_fields(text: str, at: int) -> Headers:
-    fields: list[tuple[str, str]] = []
-    while at < len(text) - 2:
-        field = _FIELD_LINE.match(text, at)
-        if field is None or len(fields) == MAX_HEADERS:
-            raise Garbled("The backend's answer has malformed or too many headers")
-        fields.append((field[1], field[2].strip(" \t")))
-        at = field.end()
-    return tuple(fields)
+    end = len(text) - 2
+    lines = text[at:end].split("\r\n")[:-1]
+    if not _FIELDS.fullmatch(text, at, end) or len(lines) > MAX_HEADERS:
+        raise Garbled("The backend's answer has malformed or too many headers")
+    fields = [line.partition(":") for line in lines]
+    return tuple([(name, value.strip(" \t")) for name, _, value in fields])
 
 
 def _framing(method: str, status: int, minor: str, headers: Headers) -> tuple[Body, bool]:

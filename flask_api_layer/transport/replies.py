@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import socket
-import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -130,8 +129,9 @@ class StreamedReply:
         self._head = head
         self._pool = pool
         self._read_timeout = read_timeout
-        # Taken once and never released, by whoever ends the answer: a connection must not be closed after it was pooled.
-        self._ending = threading.Lock()
+        # Whoever pops it ends the answer: a connection must not be closed after it was pooled. Popping is atomic, and cheaper than
+        # a lock.
+        self._ending = [True]
         if head.body.done:
             self._finish()
 
@@ -175,8 +175,14 @@ class StreamedReply:
 
     def close(self) -> None:
         """Give up what has not been read."""
-        if self._ending.acquire(blocking=False):
+        if self._is_mine_to_end():
             self._wire.close()
+
+    def _is_mine_to_end(self) -> bool:
+        try:
+            return self._ending.pop()
+        except IndexError:
+            return False
 
     def _pieces(self) -> Iterator[bytes]:
         body = self._head.body
@@ -199,7 +205,7 @@ class StreamedReply:
         return content
 
     def _finish(self) -> None:
-        if not self._ending.acquire(blocking=False):
+        if not self._is_mine_to_end():
             return
         # Bytes after the end belong to nobody who asked: the connection is out of step.
         self._wire.client = None

@@ -123,7 +123,7 @@ def test_same_facts_give_the_same_end_in_any_order_of_learning(facts: Facts, ans
     known, given_answers = facts, iter(answers)
     while isinstance(step := next_step(known), Ask):
         known = known.learn(step, next(given_answers))
-    shuffled = replace(facts, answers=tuple(reversed(known.answers)))
+    shuffled = facts._replace(answers=tuple(reversed(known.answers)))
     assert next_step(shuffled) == step
 
 

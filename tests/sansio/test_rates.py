@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flask_api_layer.sansio.rates import (
     MANY_ACCOUNTS,
-    PURPOSE_HEADERS,
+    PURPOSE_KEYS,
     Quota,
     account_names,
     budget,
@@ -165,8 +165,8 @@ def test_case_and_blanks_never_make_another_name(text: str) -> None:
     "purpose", ["prefetch", "prefetch;prerender", "Prefetch", "prefetch;anonymous-client-ip", "x, prefetch"]
 )
 def test_prefetches_are_told(method: str, purpose: str) -> None:
-    for place, _ in enumerate(PURPOSE_HEADERS):
-        values = [None] * len(PURPOSE_HEADERS)
+    for place, _ in enumerate(PURPOSE_KEYS):
+        values = [None] * len(PURPOSE_KEYS)
         assert is_prefetch(method, *values[:place], purpose, *values[place + 1 :])
 
 
