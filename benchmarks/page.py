@@ -49,8 +49,8 @@ def add_options(parser: ArgumentParser) -> None:
         default=20,
         help=f"calls in each of {SLICES} slices of a round (%(default)s)",
     )
-    parser.add_argument("--load-rounds", type=at_least(1), default=5, help="rounds of load (%(default)s)")
-    parser.add_argument("--seconds", type=at_least(1), default=3, help="of load, each time (%(default)s)")
+    parser.add_argument("--load-rounds", type=at_least(1), default=11, help="rounds of load (%(default)s)")
+    parser.add_argument("--seconds", type=at_least(1), default=2, help="of load, each time (%(default)s)")
     parser.add_argument(
         "--servers", type=several(*KINDS), default=KINDS, help="gthread,gevent,granian or none"
     )

@@ -21,8 +21,8 @@ PARTS = ("1kb", "100kb", "big", "sse")
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--rounds", type=at_least(1), default=5, help="of everything (%(default)s)")
-    parser.add_argument("--seconds", type=at_least(1), default=3, help="of load, each time (%(default)s)")
+    parser.add_argument("--rounds", type=at_least(1), default=9, help="of everything (%(default)s)")
+    parser.add_argument("--seconds", type=at_least(1), default=2, help="of load, each time (%(default)s)")
     parser.add_argument("--size-mb", type=at_least(1), default=200, help="of a large body (%(default)s)")
     parser.add_argument(
         "--stream-threads", type=at_least(1), default=64, help="of a worker, for events (%(default)s)"

@@ -37,6 +37,10 @@ class LocalCheck:
     verifier: Verifier
     every: float
 
+    def is_due(self, session: Session, now: float) -> bool:
+        """Whether the backend has to be asked again."""
+        return self.every > 0 and now - session.checked_at >= self.every
+
 
 class Identities:
     """Finds out who a token belongs to, and remembers it.
@@ -69,11 +73,21 @@ class Identities:
 
     def check(self, session: Session) -> Checked:
         """Who this session's token belongs to; found out at most once per VALIDATE_TTL and process."""
+        return self.known(session) or self._admitted(self._find_out(session))
+
+    def known(self, session: Session) -> Checked | None:
+        """The same, if nobody needs to be asked."""
+        identity = self._validations.fresh(session.access_token)
+        if identity is None or (self._local is not None and self._local.is_due(session, self._clock())):
+            return None
+        return self._admitted(Checked(identity, _with_expiry(session, identity)))
+
+    def _find_out(self, session: Session) -> Checked:
         if self._local is not None:
-            return self._admitted(self._check_locally(session, self._local))
+            return self._check_locally(session, self._local)
         token = session.access_token
         answer = self._validations.ask(token, lambda: self._ask_me(token))
-        return self._admitted(Checked(answer, _with_expiry(session, answer)))
+        return Checked(answer, _with_expiry(session, answer))
 
     def welcome(self, session: Session, tokens: TokenSet) -> Checked:
         """Who came in with fresh tokens; a record that came along counts as a check."""
@@ -140,8 +154,7 @@ class Identities:
     def _check_locally(self, session: Session, local: LocalCheck) -> Checked:
         token = session.access_token
         answer = self._validations.ask(token, lambda: self._verify(token, local.verifier))
-        due = local.every > 0 and self._clock() - session.checked_at >= local.every
-        if not isinstance(answer, Identity) or not due:
+        if not isinstance(answer, Identity) or not local.is_due(session, self._clock()):
             return Checked(answer, session)
         match self._revalidations.ask(token, lambda: self._ask_me(token)):
             case Identity(degraded=False):

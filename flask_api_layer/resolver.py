@@ -230,7 +230,7 @@ class Resolver:
         step = first_step_of_trust(facts) if trusting and not facts.answers else next_step(facts)
         while isinstance(step, Ask):
             before = facts
-            answer = self._within(self._answer, step, trusting)
+            answer = self._answer(step, trusting=trusting)
             facts = facts.learn(step, answer)
             if not isinstance(answer, Trusted):
                 # A refresh has put more into what is known than its answer.
@@ -255,23 +255,24 @@ class Resolver:
         assert self._facts is not None
         return self._facts
 
-    def _answer(self, ask: Ask, trusting: bool) -> Answer:
+    def _answer(self, ask: Ask, *, trusting: bool) -> Answer:
         match ask:
             case Ask.CHECK_USER | Ask.CHECK_GUEST:
                 return Trusted() if trusting else self._check(_kind_of(ask))
             case Ask.REFRESH_USER | Ask.REFRESH_GUEST:
-                renewed = self._refresh(_kind_of(ask))
+                renewed = self._within(self._refresh, _kind_of(ask))
                 if not isinstance(renewed, Session):
                     return renewed
                 return Trusted() if trusting else self._check(renewed.kind)
             case Ask.MINT_GUEST:
-                return self._mint()
+                return self._within(self._mint)
         assert_never(ask)
 
     def _check(self, kind: Kind) -> Answer:
         session = self.wallet.session(kind)
         assert session is not None
-        checked = self._authority.identities.check(session)
+        identities = self._authority.identities
+        checked = identities.known(session) or self._within(identities.check, session)
         if checked.session is not session:
             self.wallet.put(checked.session, replaces=session)
         return checked.answer
