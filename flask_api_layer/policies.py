@@ -22,6 +22,7 @@ _MARKS = "__api_layer_policies__"
 # The methods of a class-based view, as Flask looks them up.
 _METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
 _REMEMBERED_VIEWS = 1_024
+_LONGEST_REMEMBERED = 1_024
 _CSRF_EXEMPT = "__api_layer_csrf_exempt__"
 _LIMITS = "__api_layer_limits__"
 
@@ -151,8 +152,7 @@ class ViewPolicies:
         self._default = USER if config.protected_by_default else OPEN
         # Sites ask for the same few pages over and over; what clients make up, paths and methods, is forgotten again.
         remember = lru_cache(maxsize=_REMEMBERED_VIEWS)
-        self.of_view = remember(self._of_view)
-        self.of_api = remember(self._of_api)
+        self._remembered = remember(self._find)
         self._own = remember(self._of_endpoint)
 
     def without_view(self, path: str) -> Ruling:
@@ -163,12 +163,17 @@ class ViewPolicies:
         hidden = any(self._patterns.policy_for(reading) == USER for reading in _readings(path))
         return replace(ruling, policies=(USER,)) if hidden else ruling
 
-    def _of_api(self, path: str) -> Ruling:
+    def of_api(self, path: str) -> Ruling:
         """For a path where no view's marks and no pattern gates: below the prefix."""
-        return Ruling(excluded=self._is_excluded(path), is_counted=self._is_counted(path))
+        excluded, is_counted = self._is_excluded(path), self._is_counted(path)
+        return Ruling(excluded=excluded, is_counted=is_counted) if excluded or not is_counted else UNRULED
 
-    def _of_view(self, endpoint: str, path: str, method: str) -> Ruling:
+    def of_view(self, endpoint: str, path: str, method: str) -> Ruling:
         """For a view: the mark, else the nearest protected blueprint, else the longest pattern, else the default."""
+        find = self._remembered if len(path) <= _LONGEST_REMEMBERED else self._find
+        return find(endpoint, path, method)
+
+    def _find(self, endpoint: str, path: str, method: str) -> Ruling:
         own = self._own(endpoint, method)
         if self._is_excluded(path):
             return replace(own, excluded=True, policies=own.policies or (OPEN,))
@@ -177,7 +182,7 @@ class ViewPolicies:
 
     def forget(self) -> None:
         """Look everything up again: something has been protected since."""
-        self.of_view.cache_clear()
+        self._remembered.cache_clear()
         self._own.cache_clear()
 
     def _is_counted(self, path: str) -> bool:

@@ -517,8 +517,8 @@ TOKENS = (
     Mutation(
         "a user whom the backend disabled stays until the token ends",
         "identities.py",
-        "due = local.every > 0 and",
-        "due = False and",
+        "return self.every > 0 and",
+        "return False and",
         "integration/test_local.py::test_a_user_whom_the_backend_disabled_is_out_at_the_next_check",
     ),
 )
@@ -1274,7 +1274,9 @@ CSRF = (
         "one exempt method exempts the others",
         "policies.py",
         "is_csrf_exempt=any(getattr(part, _CSRF_EXEMPT, False) for part in parts),",
-        "is_csrf_exempt=any(\n                getattr(getattr(part, name, part), _CSRF_EXEMPT, False) for part in parts for name in _METHODS\n            ),",
+        "is_csrf_exempt=any(\n"
+        "                getattr(getattr(part, name, part), _CSRF_EXEMPT, False)\n"
+        "                for part in parts\n                for name in _METHODS\n            ),",
         "integration/test_csrf.py::test_an_exempt_method_exempts_no_other",
     ),
     Mutation(
