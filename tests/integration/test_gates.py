@@ -507,6 +507,8 @@ def test_a_gated_view_that_answers_options_itself_runs_for_those_who_may_enter(
         ("/a/**/c", "/a/b", False),
         ("/**", "/anything/at/all", True),
         ("/v1.0", "/v1x0", False),
+        ("/long", f"/long/{2_000 * 'x'}", True),
+        ("/long", f"/other/{2_000 * 'x'}", False),
     ],
 )
 def test_a_pattern_covers_its_path_and_what_lies_below(
