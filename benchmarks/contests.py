@@ -30,7 +30,9 @@ def small_answers(bench: Bench, kind: str, size: str) -> Finding:
     file = f"{size}.json"
     path, measure = f"/api/files/{file}", f"{size} GET, {kind}, requests/s"
     with bench.contestants(kind, (OURS, SNIPPET, SESSION, HELLO, NGINX), bench.files) as servers:
-        asks = {name: Ask(server.port, path, bench.headers) for name, server in servers.items()}
+        asks = {
+            name: Ask(server.port, path, bench.headers, server.rivals) for name, server in servers.items()
+        }
         rates = measure_rates(
             measure, asks, BODIES[file], rounds=bench.options.rounds, seconds=bench.options.seconds
         )

@@ -9,14 +9,17 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+
+from tests.races.fleet import frozen
 
 from .servers import HOST
 
 CONNECTIONS = 32
 TIMEOUT = 10.0  # seconds for one answer
+_ACCEPTING = 0.1  # seconds: ample for a worker to accept its share
 _RATE = re.compile(r"Requests/sec:\s*([\d.]+)")
 _FAULTS = re.compile(r"Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -24,11 +27,15 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A GET request, the same every time."""
+    """A GET request, the same every time.
+
+    :param rivals: workers of which each is to get as many of the connections.
+    """
 
     port: int
     path: str
     headers: Mapping[str, str] = field(repr=False)
+    rivals: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +80,34 @@ def warm_up(ask: Ask) -> Load:
 
 def _with_wrk(ask: Ask, seconds: int) -> Load:
     headers = [text for name, value in ask.headers.items() for text in ("-H", f"{name}: {value}")]
-    size = ("-t2", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", f"{TIMEOUT:.0f}s")
-    command = ["wrk", *size, *headers, f"http://{HOST}:{ask.port}{ask.path}"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
-    found = _RATE.search(text)
-    assert found, text
-    return _told(float(found[1]), "; ".join(match[0] for match in _FAULTS.finditer(text)))
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(_wrk(count, seconds, *headers, f"http://{HOST}:{ask.port}{ask.path}"))
+            for count in _shares(ask)
+        ]
+        texts = [process.communicate()[0] for process in running]
+    rates = [found for text in texts if (found := _RATE.search(text))]
+    assert len(rates) == len(texts), texts
+    faults = [match[0] for text in texts for match in _FAULTS.finditer(text)]
+    return _told(sum(float(rate[1]) for rate in rates), "; ".join(faults))
+
+
+def _wrk(connections: int, seconds: int, *arguments: str) -> subprocess.Popen[str]:
+    threads = min(2, connections * 2 // CONNECTIONS)
+    size = (f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{TIMEOUT:.0f}s")
+    return subprocess.Popen(["wrk", *size, *arguments], stdout=subprocess.PIPE, text=True)  # noqa: S603, S607
+
+
+def _shares(ask: Ask) -> Iterator[int]:
+    """How many connections to open next; of several workers, one at a time accepts while the others stand still."""
+    for worker in ask.rivals or (None,):
+        with ExitStack() as stack:
+            others = [other for other in ask.rivals if other != worker]
+            for other in others:
+                stack.enter_context(frozen(other))
+            yield CONNECTIONS // max(1, len(ask.rivals))
+            if others:
+                time.sleep(_ACCEPTING)
 
 
 class _Line:
@@ -136,10 +165,11 @@ def _told(rate: float, faults: str) -> Load:
 def _lines(ask: Ask) -> Iterator[selectors.BaseSelector]:
     with selectors.DefaultSelector() as selector:
         try:
-            for _ in range(CONNECTIONS):
-                line = _Line(ask)
-                selector.register(line.sock, selectors.EVENT_READ, line)
-                line.ask()
+            for count in _shares(ask):
+                for _ in range(count):
+                    line = _Line(ask)
+                    selector.register(line.sock, selectors.EVENT_READ, line)
+                    line.ask()
             yield selector
         finally:
             for key in list(selector.get_map().values()):

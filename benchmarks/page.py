@@ -114,7 +114,7 @@ def _under_load(kind: str, upstream: Server, folder: Path, options: Namespace) -
             server = stack.enter_context(
                 serving(kind, f"benchmarks.pages:{factory}", environ=environ, log=folder / LOG)
             )
-            return Ask(server.port, path, headers)
+            return Ask(server.port, path, headers, server.rivals)
 
         headers = _headers(upstream)
         asks = {BARE: ask("bare", pages.OPEN), GATED: ask("layered", pages.GATED)}

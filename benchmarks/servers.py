@@ -22,15 +22,24 @@ _PATIENCE = 30.0  # seconds for a start or an end
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server; its workers are the children of ``pid``."""
+    """A running server; its workers are the children of ``pid``.
+
+    :param inherits: its workers accept on one socket, which they were given.
+    """
 
     port: int
     pid: int
+    inherits: bool = False
 
     @property
     def worker_ids(self) -> list[int]:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         return [int(child) for child in children.split()]
+
+    @property
+    def rivals(self) -> list[int]:
+        """Workers that take connections from one another; left alone, one of them may get them all."""
+        return self.worker_ids if self.inherits else []
 
 
 @contextmanager
@@ -94,7 +103,7 @@ def inheriting(
         descriptor = listener.fileno()
         process = _start(command(descriptor), environ, log, inherited=(descriptor,))
     with _ending(process):
-        yield Server(port, process.pid)
+        yield Server(port, process.pid, inherits=True)
 
 
 @contextmanager
