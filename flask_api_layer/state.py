@@ -133,7 +133,7 @@ class RequestState:
     def resolve(self, *, mint: bool = False) -> Resolution:
         resolver = self.resolver
         resolution = resolver.resolve(mint=mint and self._prepare_to_mint())
-        if not self._told and not resolver.is_asking:
+        if signals.identity_resolved.receivers and not self._told and not resolver.is_asking:
             self._told = True
             self.tell(signals.identity_resolved, identity=resolution.identity)
         return resolution
