@@ -38,6 +38,7 @@ class Resolver:
     :param address: of the client.
     """
 
+    # On the class, because most requests never change them.
     guest_id: Callable[[], str | None] = staticmethod(lambda: None)
     is_asking = False
     resolution: Resolution | None = None
@@ -225,8 +226,7 @@ class Resolver:
 
         :param trusting: only a bearer is wanted; a token that is not known to be bad is taken without a question.
         """
-        known = self._known
-        facts = known.forget_checks() if trusting else known
+        facts = self._known.forget_checks() if trusting else self._known
         step = first_step_of_trust(facts) if trusting and not facts.answers else next_step(facts)
         while isinstance(step, Ask):
             before = facts
