@@ -1041,6 +1041,13 @@ BODIES = (
         "test_transport.py::test_header_that_would_break_out_is_refused_unsent",
     ),
     Mutation(
+        "a header name may hold a colon",
+        "transport/framing.py",
+        "    _check_name(name)\n    if name.lower()",
+        "    if name.lower()",
+        "test_transport.py::test_header_that_would_break_out_is_refused_unsent",
+    ),
+    Mutation(
         "an answer's header lines may be anything",
         "transport/framing.py",
         "if not _FIELDS.fullmatch(text, at, end) or",

@@ -89,12 +89,12 @@ def build_request(
     """
     if not _NAME.fullmatch(method) or not _TARGET.fullmatch(target):
         raise ValueError("method must be a token, target a path that starts with '/' and is already quoted")
+    lengths = [value for name, value in headers if _frames_body(name)]
     fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
-    # As one: each of them by itself takes five times as long. A line that is two would make more lines than headers.
+    # All values as one: each by itself takes five times as long. A line that is two would make more lines than headers.
     if not _FIELDS.fullmatch(fields) or fields.count("\n") != len(headers):
         for name, value in headers:
             check_header(name, value)
-    lengths = [value for name, value in headers if _frames_body(name)]
     length = _declared_length(lengths, body)
     framing = "" if lengths else _framing_line(method, length, body)
     head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n{fields}{framing}\r\n"
@@ -103,16 +103,21 @@ def build_request(
 
 def check_header(name: str, value: str) -> None:
     """Refuse a header line that could not be sent as one line; the message never quotes the value."""
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"header name {name!r} is not a token")
+    _check_name(name)
     if not _VALUE.fullmatch(value):
         raise ValueError(f"the value of header {name!r} holds characters that cannot be sent")
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"header name {name!r} is not a token")
 
 
 # The same few names come with every request.
 @lru_cache(maxsize=256)
 def _frames_body(name: str) -> bool:
-    """Whether the header tells the length of the body; others that say something about framing are refused."""
+    """Whether the header tells the length of the body; others that say something about framing are refused, and what is no name."""
+    _check_name(name)
     if name.lower() in ("host", "transfer-encoding"):
         raise ValueError(f"header {name!r} is set by the transport")
     return name.lower() == "content-length"
