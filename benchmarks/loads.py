@@ -83,7 +83,7 @@ def _with_wrk(ask: Ask, seconds: int) -> Load:
     with ExitStack() as stack:
         running = [
             stack.enter_context(_wrk(count, seconds, *headers, f"http://{HOST}:{ask.port}{ask.path}"))
-            for count in _shares(ask)
+            for count in shares(ask)
         ]
         texts = [process.communicate()[0] for process in running]
     rates = [found for text in texts if (found := _RATE.search(text))]
@@ -93,12 +93,12 @@ def _with_wrk(ask: Ask, seconds: int) -> Load:
 
 
 def _wrk(connections: int, seconds: int, *arguments: str) -> subprocess.Popen[str]:
-    threads = min(2, connections * 2 // CONNECTIONS)
+    threads = 2 if connections == CONNECTIONS else 1
     size = (f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{TIMEOUT:.0f}s")
     return subprocess.Popen(["wrk", *size, *arguments], stdout=subprocess.PIPE, text=True)  # noqa: S603, S607
 
 
-def _shares(ask: Ask) -> Iterator[int]:
+def shares(ask: Ask) -> Iterator[int]:
     """How many connections to open next; of several workers, one at a time accepts while the others stand still."""
     for worker in ask.rivals or (None,):
         with ExitStack() as stack:
@@ -165,7 +165,7 @@ def _told(rate: float, faults: str) -> Load:
 def _lines(ask: Ask) -> Iterator[selectors.BaseSelector]:
     with selectors.DefaultSelector() as selector:
         try:
-            for count in _shares(ask):
+            for count in shares(ask):
                 for _ in range(count):
                     line = _Line(ask)
                     selector.register(line.sock, selectors.EVENT_READ, line)

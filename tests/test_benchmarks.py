@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from benchmarks.lines import Line, missed
-from benchmarks.loads import Ask, warm_up
+from benchmarks.loads import CONNECTIONS, Ask, shares, warm_up
 from benchmarks.rates import measure_rates
 from benchmarks.reports import Report
 from benchmarks.run import main
@@ -179,6 +180,22 @@ def test_error_pages_are_not_measured() -> None:
         rates = measure_rates("GET", {"it": ask}, b"the body", rounds=1, seconds=1)
         assert warm_up(ask).faults
     assert (rates.values, rates.broken) == ({}, ["GET: it gives the right answer"])
+
+
+def test_one_worker_at_a_time_accepts_its_share() -> None:
+    with ExitStack() as stack:
+        workers = [stack.enter_context(subprocess.Popen(["sleep", "60"])) for _ in range(2)]
+        for worker in workers:
+            stack.callback(worker.kill)
+        ids = [worker.pid for worker in workers]
+        seen = [(count, [stands_still(pid) for pid in ids]) for count in shares(Ask(1, "/", {}, ids))]
+        assert not any(map(stands_still, ids))
+    assert seen == [(CONNECTIONS // 2, [False, True]), (CONNECTIONS // 2, [True, False])]
+
+
+def stands_still(process_id: int) -> bool:
+    stat = Path(f"/proc/{process_id}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] == "T"
 
 
 def test_a_broken_promise_is_the_last_line() -> None:

@@ -75,9 +75,9 @@ def decide(method: str, target: str, *, prefix: str, upgrade: str, routes: Proxy
     """
     if not method.isascii() or not method.isalpha() or not method.isupper():
         return Refuse("method_not_allowed", allow=", ".join((*PROXY_METHODS, "OPTIONS")))
-    if len(target) > MAX_PATH_BYTES:
-        return Refuse("uri_too_long")
-    return _decide(method, target, prefix, upgrade.strip().lower() == "websocket", routes)
+    # What is too long for a path is refused, and not kept.
+    decided = _decide if len(target) <= MAX_PATH_BYTES else _decide.__wrapped__
+    return decided(method, target, prefix, upgrade.strip().lower() == "websocket", routes)
 
 
 # Sites ask for the same few paths over and over; what clients make up is forgotten again.
