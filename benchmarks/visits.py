@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
+from flask.sessions import SecureCookieSessionInterface
 from werkzeug.test import create_environ
 
 from .pages import GATED, LONG, OPEN, TEXT, bare, layered
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import OptExcInfo
 
 BARE = "bare Flask"
+BARE_IN_SESSION = "bare Flask, in a session of Flask's"
 COOKIE = "__Host-Http-api-user"
 CREDENTIALS = {"email": "ada@example.com", "password": "demo-password"}
 OTHER_COOKIES = "; ".join(f"{name}={name * 46}" for name in ("abc", "ghi", "xyz"))
@@ -119,6 +121,7 @@ def visits(backend_url: str) -> Iterator[dict[str, Visit]]:
 def _visits(apps: Mapping[str, Flask]) -> dict[str, Visit]:
     cookie = log_in(apps["layer"])
     late = log_in(apps["late"], expires_in=_SOON)
+    both = f"{flask_session(apps['layer'])}; {cookie}"
     return {
         BARE: Visit(bare(), environ(OPEN, cookie)),
         "untouched view": Visit(apps["layer"], environ(OPEN, cookie)),
@@ -127,6 +130,9 @@ def _visits(apps: Mapping[str, Flask]) -> dict[str, Visit]:
         "gated view, new cookie": Visit(
             apps["late"], environ(GATED, late), is_private=True, sets_cookie=True
         ),
+        BARE_IN_SESSION: Visit(bare(), environ(OPEN, both)),
+        "untouched view, in a session of Flask's": Visit(apps["layer"], environ(OPEN, both)),
+        "gated view, in a session of Flask's": Visit(apps["layer"], environ(GATED, both), is_private=True),
         "untouched view, 10 patterns": Visit(apps["10"], environ(OPEN, cookie)),
         "untouched view, 1,000 patterns": Visit(apps["1,000"], environ(OPEN, cookie)),
         "proxy decision, 10 routes": _decision(apps["10"], cookie),
@@ -155,6 +161,13 @@ def log_in(app: Flask, **fields: object) -> str:
     assert answer.status_code == 200, answer.text
     (cookie,) = [line for line in answer.headers.getlist("Set-Cookie") if line.startswith(COOKIE)]
     return cookie.partition(";")[0]
+
+
+def flask_session(app: Flask) -> str:
+    """The cookie of a session that Flask keeps."""
+    signer = SecureCookieSessionInterface().get_signing_serializer(app)
+    assert signer is not None
+    return f"session={signer.dumps({'seen': 1})}"
 
 
 def environ(path: str, cookie: str, method: str = "GET") -> dict[str, Any]:

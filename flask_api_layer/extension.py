@@ -31,6 +31,7 @@ from .config import Config
 from .config.advice import advice
 from .config.urls import backend_url
 from .errors import ConfigError
+from .flask_session import spare_sessions
 from .globals import csrf_field, csrf_token, current_user
 from .guard import Guard
 from .hooks import after_request, before_request, tell_of_error
@@ -133,6 +134,7 @@ class ApiLayer:
         for name, (url, routes) in self._upstreams.items():
             self._connect(host, name, url, routes)
         self._apps.append(weakref.ref(app))
+        spare_sessions(app)
         # No partial: Flask unwraps it for every request, to see whether it is async.
         app.before_request(lambda: before_request(host))
         app.after_request(after_request)

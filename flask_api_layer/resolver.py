@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from threading import RLock
-from typing import Literal, ParamSpec, TypeVar, assert_never
+from typing import Any, Literal, ParamSpec, TypeVar, assert_never
 
 from . import signals
 from .authority import Authority
@@ -31,8 +32,8 @@ class Resolver:
     """Who is asking, resolved when somebody wants to know; no flask import, no request.
 
     ``resolution`` is who is asking as far as it is known, ``ended`` why the user's session ended in this request, ``mint_failure``
-    why a guest that was wanted could not be made, and ``has_minted`` whether one was. ``guest_id`` gives the session id that a
-    new guest takes over, if there is one.
+    why a guest that was wanted could not be made, and ``has_minted`` whether one was; ``asked`` says that somebody wanted to know who
+    is asking, or used their token. ``guest_id`` gives the session id that a new guest takes over, if there is one.
 
     :param sender: of the signals; the Flask app.
     :param address: of the client.
@@ -41,6 +42,7 @@ class Resolver:
     # On the class, because most requests never change them.
     guest_id: Callable[[], str | None] = staticmethod(lambda: None)
     is_asking = False
+    asked = False
     resolution: Resolution | None = None
     ended: Reason | None = None
     mint_failure: Literal["failed", "limited"] | None = None
@@ -57,19 +59,24 @@ class Resolver:
         self._terms = terms
         self._sender = sender
         self._address = address
-        # Threads with a copy of the request context take turns, so whoever asks within a question is the one who put it.
-        self._turn = RLock()
 
     @property
-    def asked(self) -> bool:
-        """Somebody wanted to know who is asking, or used their token."""
-        return self._facts is not None
+    def _turn(self) -> AbstractContextManager[Any]:
+        """Threads with a copy of the request context take turns, so whoever asks within a question is the one who put it.
+
+        Made when it is first needed, and by one of them only (``setdefault`` is atomic): most requests ask nothing, and under gevent
+        it is slow Python code.
+        """
+        turn: AbstractContextManager[Any] = self.__dict__.setdefault("turn", RLock())
+        return turn
 
     def resolve(self, *, mint: bool = False) -> Resolution:
         """Who is asking.
 
         :param mint: a visitor without any credential becomes a guest.
         """
+        if not mint and (known := self.resolution) is not None:
+            return known
         with self._turn:
             if self.is_asking:
                 # A subscriber or a logging filter wants to know it from within the question: asking again would never end.
@@ -84,6 +91,9 @@ class Resolver:
 
         :raises BackendUnavailable: when there is a session whose token needs a refresh that cannot be had now.
         """
+        session = self._unasked_session(mint=mint)
+        if session is not None:
+            return session.access_token
         with self._turn:
             if self.is_asking:
                 return None
@@ -96,6 +106,16 @@ class Resolver:
         session = self.wallet.session(resolution.bearer)
         return session.access_token if session else None
 
+    def _unasked_session(self, *, mint: bool) -> Session | None:
+        """The session of a token that can be used as it is, as nearly all can; where nothing is asked, nobody takes turns."""
+        if self._facts is not None:
+            return None
+        self.asked = True
+        step = first_step_of_trust(self._first_facts(self._guests(mint=mint)))
+        if isinstance(step, Ask) or step.bearer is None or step.ended is not None:
+            return None
+        return self.wallet.session(step.bearer)
+
     def renew(self, token: str) -> str | None:
         """The token to try once more after the backend answered 401 to this one; None when there is no better one.
 
@@ -105,6 +125,7 @@ class Resolver:
         if kind is None or not self._terms.refreshable or self._read_only:
             return None
         with self._turn:
+            self._want(mint=False)
             answer = self._within(self._refresh, kind)
         if isinstance(answer, Unreachable):
             raise BackendUnavailable()
@@ -195,9 +216,8 @@ class Resolver:
 
     def _want(self, *, mint: bool) -> bool:
         """Take note of what is wanted; whether that is more than before."""
-        guests = Guests.IGNORE
-        if self._terms.guests_enabled:
-            guests = Guests.MINT if mint else Guests.KNOWN
+        guests = self._guests(mint=mint)
+        self.asked = True
         if self._facts is None:
             self._facts = self._first_facts(guests)
             return True
@@ -205,6 +225,11 @@ class Resolver:
             self._facts = self._facts._replace(guests=guests)
             return True
         return False
+
+    def _guests(self, *, mint: bool) -> Guests:
+        if not self._terms.guests_enabled:
+            return Guests.IGNORE
+        return Guests.MINT if mint else Guests.KNOWN
 
     def _first_facts(self, guests: Guests) -> Facts:
         return Facts(

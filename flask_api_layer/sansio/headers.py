@@ -90,7 +90,8 @@ FRAMING = HOP_BY_HOP | {"host", "content-length", "expect"}
 
 # RFC 9110 5.6.2: what a header name is; cookie names too (RFC 6265 4.1.1).
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
+# RFC 9110 5.5: what a header value may hold.
+_SENDABLE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _PLAIN_REFERENCE = re.compile(
     r"((https?:)?//(?=[^/?#])|(?!//|[a-z][a-z0-9+.-]*:))[^\\\x00-\x20\x7f]*", re.IGNORECASE
 )
@@ -115,14 +116,14 @@ def to_upstream(environ: Mapping[str, Any], *, extra: frozenset[str], has_body: 
     keys = _ENVIRON_KEYS
     if extra:
         keys += tuple((name, _environ_key(name)) for name in extra if name not in REQUEST_HEADERS)
-    hop_by_hop = _connection_options(environ.get("HTTP_CONNECTION", ""))
+    hop_by_hop = connection_options(environ.get("HTTP_CONNECTION", ""))
     return [
         (name, value)
         for name, key in keys
         if (value := environ.get(key))
         and name not in hop_by_hop
         and (has_body or name not in BODY_HEADERS)
-        and not _UNSAFE_VALUE.search(value)
+        and _SENDABLE.fullmatch(value)
     ]
 
 
@@ -136,21 +137,21 @@ _ENVIRON_KEYS = tuple((name, _environ_key(name)) for name in sorted(REQUEST_HEAD
 
 # Nearly always "keep-alive" or nothing.
 @lru_cache(maxsize=64)
-def _connection_options(value: str) -> frozenset[str]:
-    """Headers that one side declared to be hop-by-hop."""
+def connection_options(value: str) -> frozenset[str]:
+    """What a Connection header lists, in lower case: headers that one side declared to be hop-by-hop, "close", "keep-alive"."""
     return frozenset(token.strip().lower() for token in value.split(","))
 
 
 def from_upstream(headers: Iterable[Header], *, extra: frozenset[str]) -> list[Header]:
     """The backend's headers that reach the browser; several of one name survive."""
     headers = tuple(headers)
-    hop_by_hop = _connection_options(
+    hop_by_hop = connection_options(
         ",".join([value for name, value in headers if name.lower() == "connection"])
     )
     return [
         (name, value)
         for name, value in headers
-        if _comes_back(name, extra) and name.lower() not in hop_by_hop and not _UNSAFE_VALUE.search(value)
+        if _comes_back(name, extra) and name.lower() not in hop_by_hop and _SENDABLE.fullmatch(value)
     ]
 
 
@@ -183,7 +184,7 @@ def _is_barred(name: str) -> bool:
 def _reframed(headers: Iterable[Header], revised: list[Header]) -> list[Header]:
     # A visitor's text in a header may be anything: what cannot stand there is left out, as it is when a backend sends it.
     sendable = [
-        (name, value) for name, value in revised if TOKEN.fullmatch(name) and not _UNSAFE_VALUE.search(value)
+        (name, value) for name, value in revised if TOKEN.fullmatch(name) and _SENDABLE.fullmatch(value)
     ]
     return [*sendable, *(header for header in headers if header[0].lower() in FRAMING)]
 

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from time import monotonic
 
@@ -96,7 +96,8 @@ class Wire:
 
     def send(self, data: bytes) -> None:
         """Hand all of ``data`` to the network; each piece has its own wait, so large bodies need progress, not speed."""
-        view = memoryview(data)
+        # A view, so that no piece of a large body is copied.
+        view = memoryview(data) if len(data) > CHUNK else data
         for start in range(0, len(view), CHUNK):
             wait = self._patience()
             try:
@@ -262,14 +263,16 @@ class Pool:
 
     def _take(self, max_idle: float) -> Wire | None:
         idle = self._idle
-        with suppress(IndexError):
-            while True:
+        while idle:
+            try:
                 wire = idle.pop()
-                age = monotonic() - wire.idle_since
-                if age <= max_idle and wire.is_alive():
-                    wire.heard = False
-                    return wire
-                wire.close()
+            except IndexError:
+                # Another thread was faster.
+                break
+            if monotonic() - wire.idle_since <= max_idle and wire.is_alive():
+                wire.heard = False
+                return wire
+            wire.close()
         return None
 
     def _connect(self, limits: Limits, deadline: float) -> Wire:
@@ -317,7 +320,7 @@ def _ask(wire: Wire, request: Request, limits: Limits, deadline: float) -> Head:
         is_whole = _send(wire, request)
         wire.deadline = wire.deadline or monotonic() + limits.total
         head = wire.read_head(request.method)
-        return head if is_whole else replace(head, is_reusable=False)
+        return head if is_whole else head._replace(is_reusable=False)
     except BaseException:
         wire.close()
         raise

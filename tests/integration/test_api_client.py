@@ -445,6 +445,20 @@ def test_an_outage_at_the_refresh_raises_nothing_and_keeps_the_cookies(
     assert set_cookies(answer) == {}
 
 
+# B4.7: what the check has refused is not sent once more
+def test_a_token_that_was_refused_is_not_used_again(backend: ShopBackend, make_app: MakeApp) -> None:
+    app = make_app(backend, validate_ttl=0)
+    browser = serve_call(
+        app, lambda: f"{current_user.degraded} {api.get('whoami').status_code}", backend, user=True
+    )
+    backend.fault("auth/me", status=401)
+    backend.fault("auth/refresh", status=500)
+    answer = browser.fetch("/page")
+    assert answer.text == "True 503"
+    assert set_cookies(answer) == {}
+    assert backend.calls("GET whoami") == 0
+
+
 # B5.2, B11.1
 def test_a_guest_that_cannot_be_minted_raises_nothing(backend: ShopBackend, make_app: MakeApp) -> None:
     app = make_app(backend, guest_enabled=True)

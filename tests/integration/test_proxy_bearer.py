@@ -418,6 +418,22 @@ def test_an_expired_session_that_cannot_be_renewed_is_over(
         assert backend.calls() == {"POST auth/refresh": 1}
 
 
+# B4: the cascade; the guest was there all along
+def test_a_guest_goes_on_where_a_session_is_over(
+    backend: ShopBackend, start_backend: StartBackend, make_app: MakeApp
+) -> None:
+    settings: dict[str, Any] = {"guest_enabled": True, "endpoints": {"refresh": None}, **ROUTES}
+    app = make_app(backend, **settings)
+    guest = Browser(app)
+    assert guest.fetch("/api/cart").status_code == 200
+    user = logged_in(make_app(start_backend(ACCESS_TTL=1e-6), **settings), backend)
+    browser = Browser(app, cookies=guest.cookies | user.cookies)
+    answer = browser.fetch("/api/whoami")
+    assert answer.get_json()["data"]["type"] == "guest"
+    assert {name: cookie.is_deletion for name, cookie in set_cookies(answer).items()} == {USER: True}
+    assert backend.calls() == {"GET whoami": 1}
+
+
 # B7.7: the layer knows by itself that the token has expired
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 429}, {"mode": "html"}, {"mode": "truncated"}])
 def test_an_expired_token_in_an_outage_is_503(
