@@ -81,21 +81,26 @@ class RequestState:
 
     @property
     def resolver(self) -> Resolver:
-        if self._resolver is None:
-            host, environ = self.host, self.request.environ
-            wallet = Wallet(environ.get("HTTP_COOKIE", ""), host.cookie_terms)
-            self._resolver = Resolver(
-                wallet, host.authority, host.terms, sender=host.app, address=environ.get("REMOTE_ADDR")
-            )
-            if self._finished:
-                self._resolver.freeze()
-        return self._resolver
+        if self._resolver is not None:
+            return self._resolver
+        host, environ = self.host, self.request.environ
+        wallet = Wallet(environ.get("HTTP_COOKIE", ""), host.cookie_terms)
+        made = Resolver(
+            wallet, host.authority, host.terms, sender=host.app, address=environ.get("REMOTE_ADDR")
+        )
+        if self._finished:
+            made.freeze()
+        # Threads with a copy of the request context may come at once; setdefault is atomic, so all of them get the same one.
+        resolver: Resolver = self.__dict__.setdefault("_resolver", made)
+        return resolver
 
     @property
     def csrf(self) -> CsrfTokens:
-        if self._csrf is None:
-            self._csrf = CsrfTokens(self.request.environ.get("HTTP_COOKIE", ""), self.host.csrf_terms)
-        return self._csrf
+        if self._csrf is not None:
+            return self._csrf
+        made = CsrfTokens(self.request.environ.get("HTTP_COOKIE", ""), self.host.csrf_terms)
+        csrf: CsrfTokens = self.__dict__.setdefault("_csrf", made)
+        return csrf
 
     def csrf_token(self) -> str:
         """A token for the forms and scripts of this visitor; empty where tokens mean nothing (CSRF "fetch_metadata" or "off")."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,24 +108,40 @@ def test_a_logging_filter_may_ask(backend: ShopBackend, make_app: MakeApp) -> No
     assert backend.calls("POST auth/guest") == 1
 
 
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads take turns as often as can be."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
 # B4.9
+@pytest.mark.usefixtures("eager_threads")
 def test_threads_with_a_copied_context_make_one_guest(backend: ShopBackend, make_app: MakeApp) -> None:
     app = make_app(backend, guest_enabled=True)
 
     @app.get("/many")
     def many() -> str:
-        calls = [copy_current_request_context(lambda: api.get("whoami").status_code) for _ in range(6)]
-        threads = [threading.Thread(target=call) for call in calls]
+        start = threading.Barrier(6)
+
+        def ask() -> None:
+            start.wait()
+            api.get("whoami")
+
+        threads = [threading.Thread(target=copy_current_request_context(ask)) for _ in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         return str(current_user.kind)
 
-    browser = Browser(app)
-    assert browser.visit("/many").text == "guest"
-    assert backend.calls("POST auth/guest") == 1
-    assert set(browser.cookies) == {GUEST}
+    for guests in range(1, 11):
+        browser = Browser(app)
+        assert browser.visit("/many").text == "guest"
+        assert backend.calls("POST auth/guest") == guests
+        assert set(browser.cookies) == {GUEST}
 
 
 def test_a_generator_that_outlives_its_request_is_told_what_to_do(
