@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from threading import RLock
-from typing import Any, Literal, ParamSpec, TypeVar, assert_never
+from collections.abc import Mapping
+from typing import Literal, assert_never
 
 from . import signals
 from .authority import Authority
-from .commits import TOO_LARGE, set_cookies
-from .errors import BackendUnavailable, StoreDown
+from .commits import set_cookies
+from .errors import BackendUnavailable
+from .questions import Questions
 from .sansio.cascade import Ask, Facts, Guests, Resolution, first_step_of_trust, next_step
 from .sansio.identity import ANONYMOUS_DEGRADED, Answer, Reason, Rejected, Trusted, Unreachable
-from .sansio.refresh import Ended, Outcome, Successor, Undecided
 from .sansio.session import Freshness, Session
 from .signals import emit
 from .terms import Terms
 from .wallet import Kind, Wallet
-
-_log = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _REFRESH: Mapping[Kind, Ask] = {"user": Ask.REFRESH_USER, "guest": Ask.REFRESH_GUEST}
 
@@ -32,23 +24,18 @@ class Resolver:
     """Who is asking, resolved when somebody wants to know; no flask import, no request.
 
     ``resolution`` is who is asking as far as it is known, ``ended`` why the user's session ended in this request, ``mint_failure``
-    why a guest that was wanted could not be made, and ``has_minted`` whether one was; ``asked`` says that somebody wanted to know who
-    is asking, or used their token. ``guest_id`` gives the session id that a new guest takes over, if there is one.
+    why a guest that was wanted could not be made; ``asked`` says that somebody wanted to know who is asking, or used their token.
 
     :param sender: of the signals; the Flask app.
     :param address: of the client.
     """
 
     # On the class, because most requests never change them.
-    guest_id: Callable[[], str | None] = staticmethod(lambda: None)
-    is_asking = False
     asked = False
     resolution: Resolution | None = None
     ended: Reason | None = None
     mint_failure: Literal["failed", "limited"] | None = None
-    has_minted = False
     _facts: Facts | None = None
-    _read_only = False
     _lost: frozenset[str] = frozenset()
 
     def __init__(
@@ -58,17 +45,7 @@ class Resolver:
         self._authority = authority
         self._terms = terms
         self._sender = sender
-        self._address = address
-
-    @property
-    def _turn(self) -> AbstractContextManager[Any]:
-        """Threads with a copy of the request context take turns, so whoever asks within a question is the one who put it.
-
-        Made when it is first needed, and by one of them only (``setdefault`` is atomic): most requests ask nothing, and under gevent
-        it is slow Python code.
-        """
-        turn: AbstractContextManager[Any] = self.__dict__.setdefault("turn", RLock())
-        return turn
+        self.questions = Questions(wallet, authority, terms, sender=sender, address=address)
 
     def resolve(self, *, mint: bool = False) -> Resolution:
         """Who is asking.
@@ -77,8 +54,8 @@ class Resolver:
         """
         if not mint and (known := self.resolution) is not None:
             return known
-        with self._turn:
-            if self.is_asking:
+        with self.questions.turn:
+            if self.questions.is_asking:
                 # A subscriber or a logging filter wants to know it from within the question: asking again would never end.
                 return self.resolution or Resolution(ANONYMOUS_DEGRADED)
             wanted = self._want(mint=mint)
@@ -94,8 +71,8 @@ class Resolver:
         session = self._unasked_session(mint=mint)
         if session is not None:
             return session.access_token
-        with self._turn:
-            if self.is_asking:
+        with self.questions.turn:
+            if self.questions.is_asking:
                 return None
             self._want(mint=mint)
             resolution = self._advance(trusting=True)
@@ -122,11 +99,11 @@ class Resolver:
         :raises BackendUnavailable: when the refresh met an outage.
         """
         kind = self._owner(token)
-        if kind is None or not self._terms.refreshable or self._read_only:
+        if kind is None or not self._terms.refreshable or self.questions.is_frozen:
             return None
-        with self._turn:
+        with self.questions.turn:
             self._want(mint=False)
-            answer = self._within(self._refresh, kind)
+            answer = self._refresh(kind)
         if isinstance(answer, Unreachable):
             raise BackendUnavailable()
         if isinstance(answer, Rejected):
@@ -153,7 +130,7 @@ class Resolver:
 
         :raises BackendUnavailable: when the refresh met an outage.
         """
-        with self._turn:
+        with self.questions.turn:
             self._want(mint=False)
             resolution = self._advance(trusting=True)
         if resolution.identity.degraded:
@@ -172,8 +149,8 @@ class Resolver:
         if not self._terms.guests_enabled or self.wallet.session("guest") is None:
             return None
         if self._freshness("guest") is not Freshness.LIVE and self._terms.refreshable:
-            with self._turn:
-                self._within(self._refresh, "guest")
+            with self.questions.turn:
+                self._refresh("guest")
         session = self.wallet.session("guest")
         return session.access_token if session else None
 
@@ -204,7 +181,7 @@ class Resolver:
 
     def freeze(self) -> None:
         """The answer has begun: nothing more can be set, so nothing more is refreshed or minted."""
-        self._read_only = True
+        self.questions.is_frozen = True
 
     def set_cookies(self) -> list[str]:
         """The ``Set-Cookie`` values of all changes so far; each is given out once."""
@@ -267,14 +244,6 @@ class Resolver:
         self.mint_failure = step.mint
         return step if step.ended == self.ended else step._replace(ended=self.ended)
 
-    def _within(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The answer to a question; whoever listens in meanwhile gets what is known. The turn is the caller's."""
-        self.is_asking = True
-        try:
-            return question(*args, **kwargs)
-        finally:
-            self.is_asking = False
-
     @property
     def _known(self) -> Facts:
         assert self._facts is not None
@@ -283,82 +252,24 @@ class Resolver:
     def _answer(self, ask: Ask, *, trusting: bool) -> Answer:
         match ask:
             case Ask.CHECK_USER | Ask.CHECK_GUEST:
-                return Trusted() if trusting else self._check(_kind_of(ask))
+                return Trusted() if trusting else self.questions.check(_kind_of(ask))
             case Ask.REFRESH_USER | Ask.REFRESH_GUEST:
-                renewed = self._within(self._refresh, _kind_of(ask))
+                renewed = self._refresh(_kind_of(ask))
                 if not isinstance(renewed, Session):
                     return renewed
-                return Trusted() if trusting else self._check(renewed.kind)
+                return Trusted() if trusting else self.questions.check(renewed.kind)
             case Ask.MINT_GUEST:
-                return self._within(self._mint)
+                return self.questions.mint()
         assert_never(ask)
 
-    def _check(self, kind: Kind) -> Answer:
-        session = self.wallet.session(kind)
-        assert session is not None
-        identities = self._authority.identities
-        checked = identities.known(session) or self._within(identities.check, session)
-        if checked.session is not session:
-            self.wallet.put(checked.session, replaces=session)
-        return checked.answer
-
     def _refresh(self, kind: Kind) -> Session | Rejected | Unreachable:
-        session = self.wallet.session(kind)
-        assert session is not None
-        outcome = self._outcome(session)
-        if isinstance(outcome, Successor) and not outcome.is_new and self._has_expired(outcome.session):
-            # An old cookie found a successor whose time is over as well.
-            outcome = self._outcome(outcome.session)
-        match outcome:
-            case Successor(session=renewed):
-                self.wallet.put(renewed, replaces=session)
-                self._note_renewal(kind)
-                return renewed
-            case Ended(reason):
-                return Rejected(reason)
-            case Undecided():
-                return Unreachable()
-        assert_never(outcome)
-
-    def _outcome(self, session: Session) -> Outcome:
-        renewals = self._authority.renewals
-        return renewals.known(session) if self._read_only else renewals.refresh(session)
-
-    def _has_expired(self, session: Session) -> bool:
-        return session.freshness(self._terms.clock(), 0) is Freshness.EXPIRED
-
-    def _note_renewal(self, kind: Kind) -> None:
-        if self._facts is not None:
+        answer = self.questions.refresh(kind)
+        if isinstance(answer, Session) and self._facts is not None:
             live = Freshness.LIVE
             self._facts = (
                 self._facts._replace(user=live) if kind == "user" else self._facts._replace(guest=live)
             )
-
-    def _mint(self) -> Answer:
-        if self._read_only:
-            return Unreachable()
-        if not self._terms.admit_guest(self._address):
-            return Unreachable(limited=True)
-        grant = self._authority.tokens.mint(self._living_guest_id())
-        if grant is None or grant.session is None or grant.identity is None:
-            return Unreachable()
-        if not self.wallet.has_room(grant.session):
-            _log.error("%s", TOO_LARGE)
-            self._authority.tokens.rest_guests()
-            return Unreachable()
-        self.wallet.put(grant.session)
-        self.has_minted = True
-        emit(signals.guest_minted, self._sender, identity=grant.identity)
-        return grant.identity
-
-    def _living_guest_id(self) -> str | None:
-        """The id that a new guest takes over; not that of a session that was logged out, which would be nobody again at once."""
-        session_id = self.guest_id()
-        try:
-            is_usable = session_id is not None and not self._authority.ledger.is_buried(session_id)
-        except StoreDown:
-            return None
-        return session_id if is_usable else None
+        return answer
 
     # Cookies
 

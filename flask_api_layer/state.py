@@ -138,7 +138,7 @@ class RequestState:
     def resolve(self, *, mint: bool = False) -> Resolution:
         resolver = self.resolver
         resolution = resolver.resolve(mint=mint and self._prepare_to_mint())
-        if signals.identity_resolved.receivers and not self._told and not resolver.is_asking:
+        if signals.identity_resolved.receivers and not self._told and not resolver.questions.is_asking:
             self._told = True
             self.tell(signals.identity_resolved, identity=resolution.identity)
         return resolution
@@ -187,7 +187,7 @@ class RequestState:
         if not self.host.config.guest_enabled or not self.may_mint:
             return False
         if self.host.uses_csrf_tokens:
-            self.resolver.guest_id = self.csrf.id
+            self.resolver.questions.guest_id = self.csrf.id
         return True
 
     @property

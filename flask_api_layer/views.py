@@ -159,7 +159,9 @@ def guest() -> ResponseReturnValue:
     who = state.resolve(mint=True)
     if who.identity.is_anonymous:
         raise _no_guest(state, degraded=who.identity.degraded)
-    return jsonify(success=True, data={"kind": who.identity.kind}), 201 if state.resolver.has_minted else 200
+    return jsonify(
+        success=True, data={"kind": who.identity.kind}
+    ), 201 if state.resolver.questions.has_minted else 200
 
 
 def csrf() -> ResponseReturnValue:

@@ -949,7 +949,7 @@ BEARERS = (
     Mutation(
         "a refresh during an answer that has begun is lost",
         "resolver.py",
-        "if kind is None or not self._terms.refreshable or self._read_only:",
+        "if kind is None or not self._terms.refreshable or self.questions.is_frozen:",
         "if kind is None or not self._terms.refreshable:",
         "integration/test_streams.py::test_a_401_in_a_stream_refreshes_nothing",
     ),
@@ -1410,7 +1410,7 @@ RATES = (
     ),
     Mutation(
         "a new guest takes over the id of a session that was logged out",
-        "resolver.py",
+        "questions.py",
         "is_usable = session_id is not None and not self._authority.ledger.is_buried(session_id)",
         "is_usable = session_id is not None",
         "integration/test_within.py::test_a_new_guest_does_not_take_over_a_buried_id",
