@@ -10,7 +10,8 @@ class SparingSessions(SecureCookieSessionInterface):
     """Flask's sessions; a visitor without the cookie gets the same empty one as ever, but sooner.
 
     The layer needs a SECRET_KEY, and with one Flask opens a session for every request: it parses all cookies and makes a signer,
-    which takes as long as the rest of a small view. The name is looked for as such, so that every spelling of the cookie is found.
+    which takes nearly as long as the rest of a small view. The name is looked for as such, so that every spelling of the cookie is
+    found.
     """
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:

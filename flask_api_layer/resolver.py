@@ -52,6 +52,7 @@ class Resolver:
 
         :param mint: a visitor without any credential becomes a guest.
         """
+        # What is known needs no turn.
         if not mint and (known := self.resolution) is not None:
             return known
         with self.questions.turn:

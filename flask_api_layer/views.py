@@ -159,9 +159,8 @@ def guest() -> ResponseReturnValue:
     who = state.resolve(mint=True)
     if who.identity.is_anonymous:
         raise _no_guest(state, degraded=who.identity.degraded)
-    return jsonify(
-        success=True, data={"kind": who.identity.kind}
-    ), 201 if state.resolver.questions.has_minted else 200
+    status = 201 if state.resolver.questions.has_minted else 200
+    return jsonify(success=True, data={"kind": who.identity.kind}), status
 
 
 def csrf() -> ResponseReturnValue:

@@ -785,14 +785,14 @@ HEADERS = (
     Mutation(
         "line breaks in a value cross the proxy",
         "sansio/headers.py",
-        "\n        and _SENDABLE.fullmatch(value)",
+        "\n        and FIELD_VALUE.fullmatch(value)",
         "",
         "sansio/test_headers.py::test_values_with_controls_never_cross",
     ),
     Mutation(
         "line breaks in a value of the backend come back",
         "sansio/headers.py",
-        "name.lower() not in hop_by_hop and _SENDABLE.fullmatch(value)",
+        "name.lower() not in hop_by_hop and FIELD_VALUE.fullmatch(value)",
         "name.lower() not in hop_by_hop",
         "sansio/test_headers.py::test_values_with_controls_never_cross",
     ),
@@ -1050,7 +1050,7 @@ BODIES = (
     Mutation(
         "a header of a request may be two lines",
         "transport/framing.py",
-        'if not _VALUE.fullmatch("".join([value for _, value in headers])):',
+        'if not FIELD_VALUE.fullmatch("".join([value for _, value in headers])):',
         "if False:",
         "test_transport.py::test_header_that_would_break_out_is_refused_unsent",
     ),
@@ -1078,15 +1078,15 @@ BODIES = (
     Mutation(
         "a header value may hold line breaks",
         "transport/framing.py",
-        "if not _VALUE.fullmatch(value):",
+        "if not FIELD_VALUE.fullmatch(value):",
         "if False:",
         "test_transport.py::test_header_that_would_break_out_is_refused_unsent",
     ),
     Mutation(
         "a target may hold line breaks",
         "transport/framing.py",
-        "if not _NAME.fullmatch(method) or not _TARGET.fullmatch(target):",
-        "if not _NAME.fullmatch(method):",
+        "if not TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):",
+        "if not TOKEN.fullmatch(method):",
         "test_transport.py::test_request_line_that_would_break_out_is_refused_unsent",
     ),
     Mutation(

@@ -91,7 +91,7 @@ FRAMING = HOP_BY_HOP | {"host", "content-length", "expect"}
 # RFC 9110 5.6.2: what a header name is; cookie names too (RFC 6265 4.1.1).
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 9110 5.5: what a header value may hold.
-_SENDABLE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _PLAIN_REFERENCE = re.compile(
     r"((https?:)?//(?=[^/?#])|(?!//|[a-z][a-z0-9+.-]*:))[^\\\x00-\x20\x7f]*", re.IGNORECASE
 )
@@ -123,7 +123,7 @@ def to_upstream(environ: Mapping[str, Any], *, extra: frozenset[str], has_body: 
         if (value := environ.get(key))
         and name not in hop_by_hop
         and (has_body or name not in BODY_HEADERS)
-        and _SENDABLE.fullmatch(value)
+        and FIELD_VALUE.fullmatch(value)
     ]
 
 
@@ -151,7 +151,7 @@ def from_upstream(headers: Iterable[Header], *, extra: frozenset[str]) -> list[H
     return [
         (name, value)
         for name, value in headers
-        if _comes_back(name, extra) and name.lower() not in hop_by_hop and _SENDABLE.fullmatch(value)
+        if _comes_back(name, extra) and name.lower() not in hop_by_hop and FIELD_VALUE.fullmatch(value)
     ]
 
 
@@ -184,7 +184,7 @@ def _is_barred(name: str) -> bool:
 def _reframed(headers: Iterable[Header], revised: list[Header]) -> list[Header]:
     # A visitor's text in a header may be anything: what cannot stand there is left out, as it is when a backend sends it.
     sendable = [
-        (name, value) for name, value in revised if TOKEN.fullmatch(name) and _SENDABLE.fullmatch(value)
+        (name, value) for name, value in revised if TOKEN.fullmatch(name) and FIELD_VALUE.fullmatch(value)
     ]
     return [*sendable, *(header for header in headers if header[0].lower() in FRAMING)]
 

@@ -263,17 +263,15 @@ class Pool:
 
     def _take(self, max_idle: float) -> Wire | None:
         idle = self._idle
-        while idle:
+        while True:
             try:
                 wire = idle.pop()
             except IndexError:
-                # Another thread was faster.
-                break
+                return None
             if monotonic() - wire.idle_since <= max_idle and wire.is_alive():
                 wire.heard = False
                 return wire
             wire.close()
-        return None
 
     def _connect(self, limits: Limits, deadline: float) -> Wire:
         wait = min(limits.connect, deadline - monotonic())

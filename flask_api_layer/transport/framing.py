@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from ..sansio.headers import connection_options
+from ..sansio.headers import FIELD_VALUE, TOKEN, connection_options
 
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 100
@@ -24,14 +24,10 @@ _MAX_CHUNK_LINE = 4096
 
 Headers = tuple[tuple[str, str], ...]
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105
-_TEXT = r"[\t\x20-\x7e\x80-\xff]*"
-_NAME = re.compile(_TOKEN)
-_VALUE = re.compile(_TEXT)
 _TARGET = re.compile(r"/[\x21-\x7e\x80-\xff]*")
 _DIGITS = re.compile(r"[0-9]{1,18}")
-_STATUS_LINE = re.compile(rf"HTTP/1\.([0-9]) ([0-9]{{3}})(?: {_TEXT})?\r\n")
-_FIELD = re.compile(rf"^({_TOKEN}):({_TEXT})\r\n", re.MULTILINE)
+_STATUS_LINE = re.compile(rf"HTTP/1\.([0-9]) ([0-9]{{3}})(?: {FIELD_VALUE.pattern})?\r\n")
+_FIELD = re.compile(rf"^({TOKEN.pattern}):({FIELD_VALUE.pattern})\r\n", re.MULTILINE)
 _SIZE_LINE = rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n"
 _FIRST_SIZE = re.compile(_SIZE_LINE)
 _NEXT_SIZE = re.compile(rb"\r\n" + _SIZE_LINE)
@@ -88,12 +84,12 @@ def build_request(
 
     :raises ValueError: for what would end a line early or frame the body twice.
     """
-    if not _NAME.fullmatch(method) or not _TARGET.fullmatch(target):
+    if not TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
         raise ValueError("method must be a token, target a path that starts with '/' and is already quoted")
     lengths = [value for name, value in headers if _frames_body(name)]
     fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
     # All values as one: each by itself takes five times as long.
-    if not _VALUE.fullmatch("".join([value for _, value in headers])):
+    if not FIELD_VALUE.fullmatch("".join([value for _, value in headers])):
         for name, value in headers:
             check_header(name, value)
     length = _declared_length(lengths, body)
@@ -105,12 +101,12 @@ def build_request(
 def check_header(name: str, value: str) -> None:
     """Refuse a header line that could not be sent as one line; the message never quotes the value."""
     _check_name(name)
-    if not _VALUE.fullmatch(value):
+    if not FIELD_VALUE.fullmatch(value):
         raise ValueError(f"the value of header {name!r} holds characters that cannot be sent")
 
 
 def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         raise ValueError(f"header name {name!r} is not a token")
 
 

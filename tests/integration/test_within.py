@@ -13,6 +13,8 @@ from blinker import NamedSignal
 from flask import Blueprint, Flask, copy_current_request_context, stream_with_context
 
 from flask_api_layer import api, current_user, guest_allowed, login_required, signals
+from flask_api_layer.csrf_tokens import CsrfTokens
+from flask_api_layer.state import request_state
 from tests.processes import ShopBackend
 
 from .visitors import GUEST, Browser, MakeApp, StartBackend, assert_problem, heard, layered
@@ -142,6 +144,31 @@ def test_threads_with_a_copied_context_make_one_guest(backend: ShopBackend, make
         assert browser.visit("/many").text == "guest"
         assert backend.calls("POST auth/guest") == guests
         assert set(browser.cookies) == {GUEST}
+
+
+# B8: a form's token and the cookie that it is checked against come from one place
+@pytest.mark.usefixtures("eager_threads")
+def test_threads_with_a_copied_context_share_one_csrf_cookie(backend: ShopBackend, make_app: MakeApp) -> None:
+    app = make_app(backend)
+    for _ in range(200):
+        start, seen = threading.Barrier(6), list[CsrfTokens]()
+
+        def ask(start: threading.Barrier, seen: list[CsrfTokens]) -> None:
+            start.wait()
+            seen.append(request_state().csrf)
+
+        with app.test_request_context():
+            request_state()
+            threads = [
+                threading.Thread(target=copy_current_request_context(ask), args=(start, seen))
+                for _ in range(6)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert len(seen) == 6
+        assert all(tokens is seen[0] for tokens in seen)
 
 
 def test_a_generator_that_outlives_its_request_is_told_what_to_do(
