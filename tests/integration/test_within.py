@@ -7,13 +7,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from blinker import NamedSignal
 from flask import Blueprint, Flask, copy_current_request_context, stream_with_context
 
 from flask_api_layer import api, current_user, guest_allowed, login_required, signals
-from flask_api_layer.csrf_tokens import CsrfTokens
 from flask_api_layer.state import request_state
 from tests.processes import ShopBackend
 
@@ -146,29 +146,32 @@ def test_threads_with_a_copied_context_make_one_guest(backend: ShopBackend, make
         assert set(browser.cookies) == {GUEST}
 
 
-# B8: a form's token and the cookie that it is checked against come from one place
-@pytest.mark.usefixtures("eager_threads")
-def test_threads_with_a_copied_context_share_one_csrf_cookie(backend: ShopBackend, make_app: MakeApp) -> None:
+class Meeting(dict[str, Any]):
+    """An environ in which two threads meet when they look for the cookies."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key == "HTTP_COOKIE":
+            self["meeting"].wait(10)
+        return super().get(key, default)
+
+
+# B4.9, B8: a form's token and the cookie that it is checked against come from one place
+@pytest.mark.parametrize("part", ["csrf", "resolver"])
+def test_threads_that_come_at_once_share_the_parts_of_a_request(
+    part: str, backend: ShopBackend, make_app: MakeApp
+) -> None:
     app = make_app(backend)
-    for _ in range(200):
-        start, seen = threading.Barrier(6), list[CsrfTokens]()
-
-        def ask(start: threading.Barrier, seen: list[CsrfTokens]) -> None:
-            start.wait()
-            seen.append(request_state().csrf)
-
-        with app.test_request_context():
-            request_state()
-            threads = [
-                threading.Thread(target=copy_current_request_context(ask), args=(start, seen))
-                for _ in range(6)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        assert len(seen) == 6
-        assert all(tokens is seen[0] for tokens in seen)
+    parts: list[object] = []
+    with app.test_request_context() as context:
+        state = request_state()
+        context.request.environ = Meeting(context.request.environ, meeting=threading.Barrier(2))
+        threads = [threading.Thread(target=lambda: parts.append(getattr(state, part))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(parts) == 2
+    assert parts[0] is parts[1]
 
 
 def test_a_generator_that_outlives_its_request_is_told_what_to_do(
